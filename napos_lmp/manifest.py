@@ -1,0 +1,175 @@
+"""`deck.json`: what a deck is, what it will write and how to read it.
+
+Analysis reads a deck only through this file, so nothing about units, time steps, elements or image flags is ever
+guessed. Every file name is relative to the deck's folder.
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from napos_lmp.errors import DeckError
+from napos_lmp.files import sha256_of, write_text
+
+MANIFEST_NAME = "deck.json"
+
+
+class Record(BaseModel):
+    """Base of all parts of the manifest: frozen, and no unknown keys."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class Dump(Record):
+    """One trajectory output of a stage, one file per segment.
+
+    `pattern` holds `*` where the three-digit segment number stands, as in `trajectory/01-melt.*.dcd`.
+    """
+
+    pattern: str
+    format: Literal["dcd"] = "dcd"
+    stride: int
+    columns: tuple[str, ...] = ("x", "y", "z")
+    unwrapped: bool = True
+
+
+class StageRecord(Record):
+    """One stage as rendered; steps are LAMMPS steps, `last_step` included. A minimisation stands at step 0."""
+
+    name: str
+    kind: Literal["minimise", "melt", "quench", "anneal", "equilibrate", "produce"]
+    ensemble: Literal["nvt", "npt", "nve"] | None
+    first_step: int
+    last_step: int
+    temperature_start_K: float | None
+    temperature_stop_K: float | None
+    pressure_bar: float | None
+    dump: Dump | None
+
+
+class Restart(Record):
+    """Restart files: two written in turn every `stride` steps, and one written on a clean stop."""
+
+    stride: int
+    files: tuple[str, str] = ("restart/a.restart", "restart/b.restart")
+    stop_file: str = "restart/stop.restart"
+    stop_request: str = "STOP"
+
+
+class StructureRecord(Record):
+    """The starting structure.
+
+    `source_deck` names the deck (a path relative to this one) whose final structure is copied to `file` before the
+    run; it is None when `file` is part of the deck.
+    """
+
+    file: str
+    source_deck: str | None
+    source_file: str | None
+    n_atoms: int
+    counts: dict[str, int]
+    composition_error: float
+    density_g_cm3: float
+    charges: dict[str, float]
+
+
+class PotentialRecord(Record):
+    """The potential as copied into the deck; `sha256` is of `file`, `card` the card it came with."""
+
+    name: str
+    backend: str
+    file: str
+    sha256: str
+    elements: tuple[str, ...]
+    cutoff_A: float
+    card: dict[str, Any]
+
+
+class Manifest(Record):
+    """Everything a reader of the deck needs to know."""
+
+    schema_version: Literal[1] = 1
+    program_version: str
+    label: str
+    formula: str
+    seed: int
+    units: Literal["metal"] = "metal"
+    timestep_fs: float
+    elements: tuple[str, ...]
+    structure: StructureRecord
+    potential: PotentialRecord
+    stages: tuple[StageRecord, ...]
+    restart: Restart
+    thermo_stride: int
+    thermo_pattern: str = "log/thermo.*.log"
+    input_file: str = "in.lammps"
+    final_structure: str = "final.data"
+    lammps_styles: tuple[str, ...]
+    protocol: dict[str, Any]
+    templates: dict[str, str]
+    files: dict[str, str]
+
+    @property
+    def timestep_ps(self) -> float:
+        """Time step in ps, the time unit of LAMMPS `metal`."""
+        return self.timestep_fs / 1000
+
+    @property
+    def last_step(self) -> int:
+        """The step at which the deck is complete."""
+        return self.stages[-1].last_step
+
+    def stage(self, name: str) -> StageRecord:
+        """The stage called `name`.
+
+        Raises
+        ------
+        DeckError
+            If there is none; the message lists the names.
+        """
+        for stage in self.stages:
+            if stage.name == name:
+                return stage
+        raise DeckError(f"stage {name!r} is not in this deck; it has {', '.join(s.name for s in self.stages)}")
+
+
+def segment_file(pattern: str, segment: int) -> str:
+    """File name of one segment of a pattern that holds one `*`."""
+    return pattern.replace("*", f"{segment:03d}")
+
+
+def write_manifest(folder: Path, manifest: Manifest) -> None:
+    """Write `deck.json` into a deck's folder."""
+    write_text(folder / MANIFEST_NAME, json.dumps(manifest.model_dump(mode="json"), indent=1) + "\n")
+
+
+def read_manifest(folder: Path) -> Manifest:
+    """Read and check `deck.json` of a deck.
+
+    Raises
+    ------
+    DeckError
+        If the folder is no deck or its manifest is damaged.
+    """
+    path = folder / MANIFEST_NAME
+    if not path.is_file():
+        raise DeckError(f"{folder} is no deck: it has no {MANIFEST_NAME}")
+    try:
+        return Manifest.model_validate_json(path.read_text(encoding="utf-8"))
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(str(part) for part in first["loc"]) or "the file"
+        raise DeckError(f"{path}: {where}: {first['msg']}") from None
+
+
+def changed_files(folder: Path, manifest: Manifest) -> list[str]:
+    """Names of the deck's files that are missing or differ from what was rendered."""
+    return [
+        name
+        for name, digest in manifest.files.items()
+        if not (folder / name).is_file() or sha256_of(folder / name) != digest
+    ]
