@@ -1,0 +1,1 @@
+"""Training of potentials from labelled frames."""

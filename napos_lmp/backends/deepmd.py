@@ -1,0 +1,178 @@
+"""DeePMD models: frozen `.pth` files, run by `pair_style deepmd` in tabulated form."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import re
+import subprocess
+import sys
+import warnings
+import zipfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from importlib.metadata import version
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from napos_lmp.backends import Message
+from napos_lmp.errors import PotentialError
+from napos_lmp.files import whole_folder
+from napos_lmp.resources import cache_folder
+
+if TYPE_CHECKING:
+    from napos_lmp.potential import Potential
+
+TABULATED_NAME = "model-tabulated.pth"
+_REASON_NAME = "not-tabulated.txt"
+
+
+class DeepmdBackend:
+    """DeePMD-kit's PyTorch models."""
+
+    name = "deepmd"
+    template = "potentials/deepmd.lmp.j2"
+
+    def lammps_styles(self, potential: Potential) -> tuple[str, ...]:
+        """The plugin's pair style."""
+        return ("pair deepmd",)
+
+    def deck_file(self, potential: Potential, message: Message | None = None) -> Path:
+        """Tabulated form of the model, made by `dp compress` on first use.
+
+        It is cached under the hash of the frozen model and the version of deepmd-kit. A model that cannot be tabulated
+        (one with attention, say) is used as it is, with a warning.
+        """
+        return self.tabulate(potential.file, potential.sha256, message)
+
+    def tabulate(self, file: Path, sha256: str, message: Message | None = None) -> Path:
+        """Tabulated form of the frozen model `file`, or `file` itself if it has none."""
+        folder = cache_folder() / "deepmd" / f"{sha256[:24]}-{version('deepmd-kit')}"
+        with _locked(folder.with_suffix(".lock")):
+            if not folder.is_dir():
+                if message:
+                    message(f"tabulating {file.name} for LAMMPS (once, about 20 s)")
+                with whole_folder(folder) as temporary:
+                    _compress(file.resolve(), temporary)
+        if (reason := folder / _REASON_NAME).is_file():
+            warnings.warn(
+                f"{file.name} runs untabulated, two to three times slower: {reason.read_text(encoding='utf-8')}",
+                stacklevel=2,
+            )
+            return file
+        return folder / TABULATED_NAME
+
+    def environment(self, threads: int) -> dict[str, str]:
+        """Threads of one LAMMPS process; without these each rank takes every core."""
+        return {
+            "OMP_NUM_THREADS": str(threads),
+            "DP_INTRA_OP_PARALLELISM_THREADS": str(threads),
+            "DP_INTER_OP_PARALLELISM_THREADS": "1",
+        }
+
+    def model_elements(self, file: Path) -> tuple[str, ...]:
+        """Type map of the model, in its order."""
+        return tuple(str(element) for element in _load(file).get_type_map())
+
+    def model_cutoff(self, file: Path) -> float:
+        """Cutoff in A."""
+        return float(_load(file).get_rcut())
+
+    def calculator(self, potential: Potential) -> Any:
+        """DeePMD-kit's own ASE calculator on the model as trained."""
+        import_deepmd()
+        from deepmd.calculator import DP
+
+        return DP(str(potential.file))
+
+
+def dp_command(*arguments: str) -> list[str]:
+    """Command line of DeePMD-kit's `dp` with PyTorch, for this interpreter."""
+    return [sys.executable, "-m", "deepmd", "--pt", *arguments]
+
+
+def dp_environment(threads: int) -> dict[str, str]:
+    """Environment of a child process that runs `dp`.
+
+    e3nn 0.4 keeps its constants in a pickle that torch >= 2.6 refuses, and deepmd imports it; the variable below allows
+    that in the child only.
+    """
+    return {
+        **os.environ,
+        **DeepmdBackend().environment(threads),
+        "TORCH_FORCE_NO_WEIGHTS_ONLY_LOAD": "1",
+        "PYTHONUNBUFFERED": "1",
+    }
+
+
+def import_deepmd() -> None:
+    """Import what `deepmd.infer` needs, with e3nn's pickled constants allowed (they hold a `slice`, no code)."""
+    from importlib import import_module
+
+    import torch
+
+    with torch.serialization.safe_globals([slice]):
+        import_module("e3nn.o3")
+
+
+def last_line(output: str) -> str:
+    """The line in which a failed `dp` says why: its last error, else its last line."""
+    lines = [line.strip() for line in output.splitlines() if line.strip()]
+    errors = [line for line in lines if re.match(r"[\w.]*(Error|Exception)\b", line)]
+    return (errors or lines or ["no message"])[-1]
+
+
+def _compress(file: Path, folder: Path) -> None:
+    done = subprocess.run(
+        dp_command("compress", "-i", str(file), "-o", TABULATED_NAME),
+        cwd=folder,
+        env=dp_environment(1),
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    tabulated = folder / TABULATED_NAME
+    if done.returncode == 0 and tabulated.is_file():
+        return
+    reason = last_line(done.stderr + done.stdout)
+    if done.returncode < 0 or "OSError" in reason or "No space left" in reason:
+        raise PotentialError(f"{file} could not be tabulated by `dp compress`: {reason}")
+    tabulated.unlink(missing_ok=True)
+    (folder / _REASON_NAME).write_text(f"`dp compress` refused it ({reason})", encoding="utf-8")
+
+
+def _load(file: Path) -> Any:
+    """TorchScript module of a frozen model, on the CPU."""
+    if not file.is_file():
+        raise PotentialError(f"model file {file} does not exist")
+    if not _is_torchscript(file):
+        raise PotentialError(f"{file} is no frozen DeePMD model: expected the .pth file that `dp --pt freeze` writes")
+    import torch
+    from deepmd.pt import cxx_op
+
+    assert cxx_op.ENABLE_CUSTOMIZED_OP
+    try:
+        model = torch.jit.load(str(file), map_location="cpu")
+    except RuntimeError as error:
+        raise PotentialError(f"{file} cannot be loaded: {str(error).strip().splitlines()[0]}") from None
+    if not hasattr(model, "get_type_map"):
+        raise PotentialError(f"{file} is a TorchScript file but no DeePMD model: it has no type map")
+    return model
+
+
+def _is_torchscript(file: Path) -> bool:
+    """Whether a file is a TorchScript archive, which torch loads without Python's pickle."""
+    if not zipfile.is_zipfile(file):
+        return False
+    with zipfile.ZipFile(file) as archive:
+        names = archive.namelist()
+    return any(name.endswith("/constants.pkl") for name in names) and any("/code/" in name for name in names)
+
+
+@contextmanager
+def _locked(path: Path) -> Iterator[None]:
+    """Hold a file lock, waiting for it if need be."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.open("a") as stream:
+        fcntl.flock(stream, fcntl.LOCK_EX)
+        yield

@@ -1,0 +1,239 @@
+"""Labelled frames: read, checked, divided by trajectory and written the way DeePMD-kit reads them."""
+
+from __future__ import annotations
+
+import gzip
+import io
+import random
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from napos_lmp.errors import TrainingError
+from napos_lmp.training.config import Groups, Split
+
+Array = NDArray[np.float64]
+
+# unified atomic mass constant in g, over 1 A^3 in cm^3
+_DENSITY_UNIT = 1.66053906892
+
+
+@dataclass(frozen=True)
+class Frame:
+    """One labelled periodic cell.
+
+    `cell` (3, 3) A with rows as vectors, `positions` (N, 3) A, `energy` eV, `forces` (N, 3) eV/A, `virial` (3, 3) eV or
+    None where the labels have no stress. `density` in g/cm3.
+    """
+
+    symbols: tuple[str, ...]
+    cell: Array
+    positions: Array
+    energy: float
+    forces: Array
+    virial: Array | None
+    density: float
+    trajectory: str
+    composition: str
+    phase: str
+    temperature: float | None
+
+
+@dataclass(frozen=True)
+class FrameSet:
+    """Frames of one or more files; `dropped` counts those left out for a force above the cap."""
+
+    frames: tuple[Frame, ...]
+    dropped: int
+
+
+def virial_of_stress(stress: Array, volume: float) -> Array:
+    """Virial (3, 3) in eV of a stress (3, 3) in eV/A^3 with ASE's sign (tension is positive): -stress x volume."""
+    return -stress * volume
+
+
+def stress_of_virial(virial: Array, volume: float) -> Array:
+    """Stress (3, 3) in eV/A^3, ASE's sign, of a virial (3, 3) in eV."""
+    return -virial / volume
+
+
+def read_frames(paths: Iterable[Path], elements: Sequence[str], by: str, force_cap: float) -> FrameSet:
+    """Read extended XYZ files, plain or gzipped.
+
+    Parameters
+    ----------
+    paths
+        The files.
+    elements
+        Elements that may occur.
+    by
+        Property of a frame that names its trajectory.
+    force_cap
+        Frames in which the force on an atom is above it are left out, eV/A.
+
+    Raises
+    ------
+    TrainingError
+        If a file cannot be read, or a frame has an unknown element, no periodic cell, no trajectory or no whole labels.
+    """
+    frames: list[Frame] = []
+    dropped = 0
+    for path in paths:
+        for number, atoms in enumerate(_read_atoms(path)):
+            frame = _checked(atoms, f"{path.name}, frame {number}", elements, by)
+            if float(np.linalg.norm(frame.forces, axis=1).max()) > force_cap:
+                dropped += 1
+            else:
+                frames.append(frame)
+    if not frames:
+        raise TrainingError(f"no frame is left after {dropped} with a force above {force_cap:g} eV/A were left out")
+    return FrameSet(tuple(frames), dropped)
+
+
+def split_frames(frames: Sequence[Frame], split: Split) -> dict[str, list[Frame]]:
+    """Divide frames into `train`, `validation` and `test`, whole trajectories at a time.
+
+    Raises
+    ------
+    TrainingError
+        If a trajectory or composition named in `split` is not in the data, or nothing is left to train or validate on.
+    """
+    compositions = {frame.composition for frame in frames}
+    for name in split.test_compositions:
+        if name not in compositions:
+            raise TrainingError(
+                f"split.test_compositions: {name!r} is not in the data; it has {', '.join(sorted(compositions))}"
+            )
+    held_out = [frame for frame in frames if frame.composition in split.test_compositions]
+    rest = [frame for frame in frames if frame.composition not in split.test_compositions]
+    sizes: dict[str, int] = defaultdict(int)
+    for frame in rest:
+        sizes[frame.trajectory] += 1
+    order = sorted(sizes)
+    random.Random(split.seed).shuffle(order)  # noqa: S311 - reproducible, not secret
+    test = _choose("test", split.test, order, sizes, taken=set())
+    validation = _choose("validation", split.validation, order, sizes, taken=test)
+    parts = {
+        "train": [frame for frame in rest if frame.trajectory not in test | validation],
+        "validation": [frame for frame in rest if frame.trajectory in validation],
+        "test": held_out + [frame for frame in rest if frame.trajectory in test],
+    }
+    for part in ("train", "validation"):
+        if not parts[part]:
+            raise TrainingError(
+                f"split leaves no frame for {part}: the data hold {len(rest)} frames of {len(sizes)} trajectories"
+            )
+    return parts
+
+
+def write_systems(frames: Sequence[Frame], folder: Path, elements: Sequence[str]) -> list[Path]:
+    """Write frames as DeePMD-kit systems (`type.raw`, `set.000/*.npy`), one folder per number of atoms of each element.
+
+    Atoms are sorted by element; frames without a stress go into systems of their own.
+    """
+    groups: dict[tuple[tuple[int, ...], bool], list[Frame]] = defaultdict(list)
+    for frame in frames:
+        counts = tuple(frame.symbols.count(element) for element in elements)
+        groups[counts, frame.virial is not None].append(frame)
+    folders = []
+    for (counts, has_virial), members in sorted(groups.items()):
+        name = "".join(f"{element}{count}" for element, count in zip(elements, counts, strict=True) if count)
+        system = folder / (name if has_virial else f"{name}-no-virial")
+        _write_system(members, system, elements, has_virial)
+        folders.append(system)
+    return folders
+
+
+def type_order(symbols: Sequence[str], elements: Sequence[str]) -> NDArray[np.intp]:
+    """Indices that sort atoms by element, stable."""
+    return np.argsort([elements.index(symbol) for symbol in symbols], kind="stable")
+
+
+def _write_system(frames: Sequence[Frame], system: Path, elements: Sequence[str], has_virial: bool) -> None:
+    (system / "set.000").mkdir(parents=True)
+    orders = [type_order(frame.symbols, elements) for frame in frames]
+    types = [elements.index(frames[0].symbols[index]) for index in orders[0]]
+    (system / "type.raw").write_text("".join(f"{value}\n" for value in types), encoding="utf-8")
+    (system / "type_map.raw").write_text("".join(f"{element}\n" for element in elements), encoding="utf-8")
+    arrays = {
+        "coord": [frame.positions[order].ravel() for frame, order in zip(frames, orders, strict=True)],
+        "box": [frame.cell.ravel() for frame in frames],
+        "energy": [frame.energy for frame in frames],
+        "force": [frame.forces[order].ravel() for frame, order in zip(frames, orders, strict=True)],
+    }
+    if has_virial:
+        arrays["virial"] = [frame.virial.ravel() for frame in frames if frame.virial is not None]
+    for name, values in arrays.items():
+        np.save(system / "set.000" / f"{name}.npy", np.array(values, dtype=np.float64))
+
+
+def _choose(part: str, wanted: Groups, order: Sequence[str], sizes: dict[str, int], taken: set[str]) -> set[str]:
+    """Trajectories of one part: those named, or drawn in `order` until the fraction of all frames is reached."""
+    if isinstance(wanted, tuple):
+        for name in wanted:
+            if name not in sizes:
+                raise TrainingError(f"split.{part}: trajectory {name!r} is not in the data")
+            if name in taken:
+                raise TrainingError(f"split.{part}: trajectory {name!r} is in split.test as well")
+        return set(wanted)
+    target = wanted * sum(sizes.values())
+    chosen: set[str] = set()
+    free = [name for name in order if name not in taken]
+    for name in free:
+        if sum(sizes[other] for other in chosen) + sizes[name] <= target:
+            chosen.add(name)
+    if not chosen and wanted > 0 and free:
+        chosen.add(min(free, key=lambda name: sizes[name]))
+    return chosen
+
+
+def _read_atoms(path: Path) -> list[Any]:
+    from ase.io.extxyz import XYZError, read_xyz
+
+    try:
+        content = gzip.decompress(path.read_bytes()) if path.suffix == ".gz" else path.read_bytes()
+        # ASE seeks back and forth, which is slow in a compressed stream
+        frames = list(read_xyz(io.StringIO(content.decode("utf-8")), slice(None)))
+    except (OSError, EOFError, UnicodeDecodeError, ValueError, KeyError, IndexError, XYZError) as error:
+        raise TrainingError(f"{path} cannot be read as extended XYZ: {error or type(error).__name__}") from None
+    if not frames:
+        raise TrainingError(f"{path} holds no frame")
+    return frames
+
+
+def _checked(atoms: Any, where: str, elements: Sequence[str], by: str) -> Frame:
+    symbols = tuple(atoms.get_chemical_symbols())
+    if unknown := sorted(set(symbols) - set(elements)):
+        raise TrainingError(
+            f"{where}: holds {', '.join(unknown)}, which elements ({', '.join(elements)}) does not name"
+        )
+    if not all(atoms.pbc) or atoms.cell.volume < 1e-3:
+        raise TrainingError(f"{where}: has no cell that is periodic in all three directions")
+    labels = atoms.calc.results if atoms.calc is not None else {}
+    if missing := [name for name in ("energy", "forces") if name not in labels]:
+        raise TrainingError(f"{where}: has no {' and no '.join(missing)}")
+    if by not in atoms.info:
+        raise TrainingError(f"{where}: has no property {by!r}, which split.by says names its trajectory")
+    for name in ("energy", "forces", "stress"):
+        if name in labels and not np.all(np.isfinite(labels[name])):
+            raise TrainingError(f"{where}: its {name} is not a finite number")
+    volume = float(atoms.cell.volume)
+    virial = virial_of_stress(atoms.get_stress(voigt=False), volume) if "stress" in labels else None
+    return Frame(
+        symbols=symbols,
+        cell=np.array(atoms.cell[:], dtype=np.float64),
+        positions=np.array(atoms.positions, dtype=np.float64),
+        energy=float(labels["energy"]),
+        forces=np.array(labels["forces"], dtype=np.float64),
+        virial=virial,
+        density=float(atoms.get_masses().sum()) * _DENSITY_UNIT / volume,
+        trajectory=str(atoms.info[by]),
+        composition=str(atoms.info.get("composition", atoms.get_chemical_formula())),
+        phase=str(atoms.info.get("phase", "unknown")),
+        temperature=float(atoms.info["temperature_K"]) if "temperature_K" in atoms.info else None,
+    )

@@ -1,0 +1,361 @@
+"""Training a DeePMD potential: data, `dp train`, freeze, tabulate, test, and the folder with its card."""
+
+from __future__ import annotations
+
+import ctypes
+import fcntl
+import json
+import math
+import os
+import re
+import shutil
+import signal
+import subprocess
+import time
+import zipfile
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+from napos_lmp import __version__
+from napos_lmp.backends.deepmd import DeepmdBackend, dp_command, dp_environment, last_line
+from napos_lmp.errors import TrainingError
+from napos_lmp.files import sha256_of, whole_folder, write_text
+from napos_lmp.potential import (
+    Domain,
+    Potential,
+    PotentialCard,
+    SetErrors,
+    Tabulation,
+    TrainingData,
+    read_potential,
+    write_card,
+)
+from napos_lmp.training.config import TrainingConfig, read_config
+from napos_lmp.training.dataset import Frame, read_frames, split_frames, write_systems
+from napos_lmp.training.evaluate import grouped_errors, largest_difference, predict, write_errors
+from napos_lmp.training.progress import ProgressCallback, TrainingProgress
+
+_SIZES: dict[str, dict[str, Any]] = {
+    "small": {"embedding": (8, 16), "axis": 4, "fitting": (32, 32, 32)},
+    "standard": {"embedding": (16, 32, 64), "axis": 8, "fitting": (96, 96, 96)},
+}
+_STATE = "training.json"
+_POLL = 0.5
+
+
+@dataclass(frozen=True)
+class TrainingResult:
+    """A finished training.
+
+    `folder` is the potential's own, ready for :func:`napos_lmp.potential.add_potential`; `resumed_from` the step of the
+    checkpoint that this call went on from; `dropped` the frames left out for a force above the cap.
+    """
+
+    potential: Potential
+    resumed_from: int | None
+    dropped: int
+
+    @property
+    def folder(self) -> Path:
+        """Folder with card, model, training file and errors."""
+        return self.potential.folder
+
+
+def train_deepmd(config_path: Path, progress: ProgressCallback | None = None) -> TrainingResult:
+    """Train a DeePMD potential as a training file says; an interrupted training goes on from its last checkpoint.
+
+    The potential is written to `output`/`name`: `card.yaml`, `model.pth`, `config.yaml` (the training file) and
+    `errors.csv` (errors by composition, phase and temperature).
+
+    Parameters
+    ----------
+    config_path
+        The training file, see :class:`napos_lmp.training.config.TrainingConfig`.
+    progress
+        Called about twice a second.
+
+    Raises
+    ------
+    TrainingError
+        If the file or the data are wrong, `output` holds a different training, another process is at it, `dp` fails or
+        the training diverges or is interrupted (the same call goes on).
+    """
+    config = read_config(config_path)
+    show = progress or (lambda state: None)
+    with _claimed(config):
+        show(TrainingProgress("reading data", 0, config.steps))
+        frames = read_frames(config.data, config.elements, config.split.by, config.force_cap_eV_A)
+        parts = split_frames(frames.frames, config.split)
+        target = config.output / config.name
+        resumed_from = None
+        if not target.is_dir():
+            _prepare(config, parts)
+            resumed_from = _train(config, show)
+            show(TrainingProgress("freezing and testing", config.steps, config.steps))
+            _freeze(config)
+            _finish(config, config_path, parts, target)
+    return TrainingResult(read_potential(target), resumed_from, frames.dropped)
+
+
+def deepmd_input(config: TrainingConfig, train: Sequence[str], validation: Sequence[str]) -> dict[str, Any]:
+    """Content of DeePMD-kit's `input.json` for systems in the given folders."""
+    size = _SIZES[config.model.size]
+    descriptor: dict[str, Any] = {
+        "rcut": config.model.cutoff_A,
+        "rcut_smth": config.model.smooth_from_A,
+        "neuron": list(config.model.embedding or size["embedding"]),
+        "axis_neuron": config.model.axis or size["axis"],
+        "sel": config.model.neighbours or "auto:1.2",
+        "seed": config.seed,
+        "precision": config.precision,
+    }
+    if config.model.descriptor == "dpa1":
+        descriptor |= {"type": "se_atten", "attn_layer": 0, "tebd_input_mode": "strip", "tebd_dim": 8}
+        descriptor |= {"smooth_type_embedding": True, "type_one_side": False}
+    else:
+        descriptor |= {"type": "se_e2_a", "type_one_side": True}
+    fitting = {
+        "neuron": list(config.model.fitting or size["fitting"]),
+        "resnet_dt": True,
+        "seed": config.seed,
+        "precision": config.precision,
+    }
+    loss: dict[str, Any] = {"type": "ener"}
+    for letter, (start, stop) in zip("efv", (config.loss.energy, config.loss.force, config.loss.virial), strict=True):
+        loss |= {f"start_pref_{letter}": start, f"limit_pref_{letter}": stop}
+    return {
+        "model": {"type_map": list(config.elements), "descriptor": descriptor, "fitting_net": fitting},
+        "learning_rate": {
+            "type": "exp",
+            "start_lr": config.learning_rate.start,
+            "stop_lr": config.learning_rate.stop,
+            "decay_steps": max(config.steps // 200, 1),
+        },
+        "loss": loss,
+        "training": {
+            "training_data": {"systems": list(train), "batch_size": config.batch, "auto_prob": "prob_sys_size"},
+            "validation_data": {"systems": list(validation), "batch_size": 1, "numb_btch": 10},
+            "numb_steps": config.steps,
+            "seed": config.seed,
+            "disp_file": "lcurve.out",
+            "disp_freq": max(config.steps // 100, 1),
+            "save_freq": min(1000, max(config.steps // 20, 1)),
+            "max_ckpt_keep": 3,
+        },
+    }
+
+
+@contextmanager
+def _claimed(config: TrainingConfig) -> Iterator[None]:
+    """Hold the output folder for this training alone, after checking that it is this training's."""
+    output, fingerprint = config.output, config.fingerprint()
+    if output.exists() and not (output / _STATE).is_file() and (not output.is_dir() or any(output.iterdir())):
+        raise TrainingError(f"output: {output} exists and holds no training; choose an empty folder")
+    output.mkdir(parents=True, exist_ok=True)
+    with (output / _STATE).open("a+", encoding="utf-8") as stream:
+        try:
+            fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise TrainingError(f"output: another process is training in {output}") from None
+        stream.seek(0)
+        if text := stream.read():
+            if json.loads(text)["fingerprint"] != fingerprint:
+                raise TrainingError(
+                    f"output: {output} holds a training with other settings or data; choose another folder"
+                )
+        else:
+            stream.write(json.dumps({"fingerprint": fingerprint, "program_version": __version__}) + "\n")
+            stream.flush()
+        yield
+
+
+def _prepare(config: TrainingConfig, parts: dict[str, list[Frame]]) -> None:
+    data = config.output / "data"
+    if not data.is_dir():
+        with whole_folder(data) as folder:
+            for part in ("train", "validation"):
+                write_systems(parts[part], folder / part, config.elements)
+    train, validation = (
+        [f"data/{part}/{path.name}" for path in sorted((data / part).iterdir())] for part in ("train", "validation")
+    )
+    write_text(config.output / "input.json", json.dumps(deepmd_input(config, train, validation), indent=1) + "\n")
+
+
+def _train(config: TrainingConfig, show: ProgressCallback) -> int | None:
+    """Run `dp train` to its end; returns the step it was resumed from."""
+    checkpoint = _last_checkpoint(config.output)
+    if checkpoint and checkpoint[0] >= config.steps:
+        return checkpoint[0]
+    arguments = ["train", "input.json"]
+    if checkpoint:
+        arguments += ["--restart", checkpoint[1].name]
+    elif config.init_model:
+        arguments += [
+            "--init-frz-model" if config.init_model.suffix == ".pth" else "--init-model",
+            str(config.init_model),
+        ]
+    resumed_from = checkpoint[0] if checkpoint else None
+    threads = config.threads or len(os.sched_getaffinity(0))
+    with _child(config.output, dp_command(*arguments), threads) as process:
+        while process.poll() is None:
+            state = _state(config, resumed_from or 0)
+            if state.force_rmse_train is not None and math.isnan(state.force_rmse_train):
+                raise TrainingError(f"the training diverged before step {state.step}: lower learning_rate.start")
+            show(state)
+            time.sleep(_POLL)
+    last = _last_checkpoint(config.output)
+    if process.returncode != 0 or last is None or last[0] < config.steps:
+        log = config.output / "dp.log"
+        raise TrainingError(f"`dp train` failed: {last_line(log.read_text(encoding='utf-8'))} (all of it in {log})")
+    show(_state(config, config.steps))
+    return resumed_from
+
+
+@contextmanager
+def _child(folder: Path, command: list[str], threads: int) -> Iterator[subprocess.Popen[bytes]]:
+    """Run a child in its own session that ends with this process, however this process ends."""
+    with (folder / "dp.log").open("ab") as log:
+        process = subprocess.Popen(
+            command,
+            cwd=folder,
+            env=dp_environment(threads),
+            stdout=log,
+            stderr=log,
+            start_new_session=True,
+            preexec_fn=_end_with_parent,
+        )
+        try:
+            yield process
+        except KeyboardInterrupt:
+            process.terminate()
+            process.wait()
+            checkpoint = _last_checkpoint(folder)
+            where = f"goes on from step {checkpoint[0]}" if checkpoint else "starts again, as no checkpoint was written"
+            raise TrainingError(f"training stopped; the same command {where}") from None
+        finally:
+            if process.poll() is None:
+                process.kill()
+                process.wait()
+
+
+def _end_with_parent() -> None:
+    pr_set_pdeathsig = 1
+    ctypes.CDLL(None).prctl(pr_set_pdeathsig, signal.SIGKILL)
+
+
+def _last_checkpoint(folder: Path) -> tuple[int, Path] | None:
+    """Newest checkpoint that was written whole, with its step."""
+    found = []
+    for path in folder.glob("model.ckpt-*.pt"):
+        match = re.fullmatch(r"model\.ckpt-(\d+)\.pt", path.name)
+        if match and zipfile.is_zipfile(path):
+            found.append((int(match[1]), path))
+    return max(found, default=None)
+
+
+def _state(config: TrainingConfig, resumed_from: int) -> TrainingProgress:
+    """Read how far `dp train` is from its learning curve."""
+    curve = config.output / "lcurve.out"
+    names: list[str] = []
+    row: list[str] = []
+    for line in curve.read_text(encoding="utf-8").splitlines() if curve.is_file() else ():
+        fields = line.split()
+        if fields[:2] == ["#", "step"]:
+            names = fields[1:]
+        elif names and len(fields) == len(names) and not line.startswith("#"):
+            row = fields
+    values = dict(zip(names, row, strict=False))
+    step = int(values.get("step", 0))
+    if step <= resumed_from < config.steps or not row:
+        return TrainingProgress("preparing", resumed_from, config.steps)
+    return TrainingProgress(
+        "training", step, config.steps, float(values["rmse_f_trn"]), float(values.get("rmse_f_val", "nan"))
+    )
+
+
+def _freeze(config: TrainingConfig) -> None:
+    last = _last_checkpoint(config.output)
+    assert last is not None
+    done = subprocess.run(
+        dp_command("freeze", "-c", last[1].name, "-o", "model.pth"),
+        cwd=config.output,
+        env=dp_environment(1),
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    if done.returncode != 0:
+        raise TrainingError(f"`dp freeze` failed: {last_line(done.stderr + done.stdout)}")
+
+
+def _finish(config: TrainingConfig, config_path: Path, parts: dict[str, list[Frame]], target: Path) -> None:
+    """Test the frozen model and write the potential's folder."""
+    model = config.output / "model.pth"
+    sets = {"validation": parts["validation"], "test": parts["test"]}
+    for path in config.test:
+        sets[path.name.split(".")[0]] = list(
+            read_frames([path], config.elements, config.split.by, config.force_cap_eV_A).frames
+        )
+    rows: list[SetErrors] = []
+    for name, frames in sets.items():
+        if frames:
+            rows += grouped_errors(name, frames, predict(model, frames))
+    card = PotentialCard(
+        name=config.name,
+        backend="deepmd",
+        elements=config.elements,
+        cutoff_A=config.model.cutoff_A,
+        file="model.pth",
+        sha256=sha256_of(model),
+        description=config.description,
+        training_data=_training_data(config, parts["train"]),
+        errors=tuple(row for row in rows if row.set in sets),
+        tabulation=_tabulation(model, parts["validation"][:8]),
+        domain=_domain(parts["train"]),
+        limits=config.limits,
+        licence=config.licence,
+        remake="napos-lmp train deepmd config.yaml, with the data files where config.yaml looks for them",
+        made_with={"napos-lmp": __version__, "deepmd-kit": version("deepmd-kit"), "torch": version("torch")},
+    )
+    with whole_folder(target) as folder:
+        shutil.copyfile(model, folder / "model.pth")
+        shutil.copyfile(config_path, folder / "config.yaml")
+        write_errors(folder / "errors.csv", rows)
+        write_card(folder, card)
+
+
+def _training_data(config: TrainingConfig, frames: Sequence[Frame]) -> TrainingData:
+    return TrainingData(
+        level_of_theory=config.level_of_theory,
+        files={path.name: sha256_of(path) for path in config.data},
+        frames=len(frames),
+        compositions=tuple(sorted({frame.composition for frame in frames})),
+    )
+
+
+def _domain(frames: Sequence[Frame]) -> Domain:
+    temperatures = [frame.temperature for frame in frames if frame.temperature is not None]
+    densities = [frame.density for frame in frames]
+    return Domain(
+        temperature_K=(min(temperatures), max(temperatures)) if temperatures else None,
+        density_g_cm3=(round(min(densities), 3), round(max(densities), 3)),
+        compositions=tuple(sorted({frame.composition for frame in frames})),
+    )
+
+
+def _tabulation(model: Path, frames: Sequence[Frame]) -> Tabulation | None:
+    """Tabulate the model and compare the two forms on frames."""
+    tabulated = DeepmdBackend().tabulate(model, sha256_of(model))
+    if tabulated == model:
+        return None
+    energy, force = largest_difference(frames, predict(model, frames), predict(tabulated, frames))
+    size = tabulated.stat().st_size / 1e6
+    return Tabulation(
+        energy_meV_per_atom=float(f"{1000 * energy:.2g}"),
+        force_meV_per_A=float(f"{1000 * force:.2g}"),
+        size_MB=round(size, 1),
+    )
