@@ -19,7 +19,6 @@ class CrystalRecord:
     cell: tuple[float, float, float, float, float, float]
     sites: tuple[tuple[str, tuple[float, float, float]], ...]
     source: str
-    setting: int = 1
 
 
 CRYSTALS = {
@@ -49,7 +48,7 @@ CRYSTALS = {
     "SiS2": CrystalRecord(
         72,
         (9.583, 5.614, 5.547, 90, 90, 90),
-        (("Si", (0, 0, 0.25)), ("S", (0.1174, 0.2088, 0))),
+        (("Si", (0, 0, 0.25)), ("S", (0.117, 0.208, 0))),
         "orthorhombic Ibam, chains of edge-sharing SiS4, Peters and Krebs, Acta Cryst. B 38 (1982) 1270",
     ),
 }
@@ -94,7 +93,6 @@ def crystal(name: str, repeat: int | tuple[int, int, int] = 1, elements: tuple[s
         [symbol for symbol, _ in record.sites],
         [site for _, site in record.sites],
         spacegroup=record.space_group,
-        setting=record.setting,
         cellpar=list(record.cell),
     )
     atoms.wrap(eps=1e-9)

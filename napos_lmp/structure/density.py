@@ -1,7 +1,7 @@
 """Density of a glass from partial molar volumes, fitted to the glasses tabulated in `data/glass_densities.csv`.
 
-The volume of a glass is the sum over its cations k of ``N_k [(1 - f) v(k, S) + f v(k, O)]``, f being the oxygen share of
-the anions, so that an oxysulfide lies on the straight line between sulfide and oxide. Borophosphates contract by
+The volume of a glass is the sum over its cations k of ``N_k [(1 - f) v(k, S) + f v(k, O)]``, f being the oxygen share
+of the anions, so that an oxysulfide lies on the straight line between sulfide and oxide. Borophosphates contract by
 forming BPO4 units: a term ``f w N_B N_P / (N_B + N_P)`` is fitted beside the volumes v. docs/structure.md gives the
 numbers and the reasons.
 """
@@ -90,8 +90,10 @@ def estimate_density(composition: Composition) -> DensityEstimate:
     Raises
     ------
     StructureError
-        If an element has no tabulated glass at all, or an anion is neither S nor O.
+        If the composition is not neutral, an element has no tabulated glass at all, or an anion is neither S nor O.
     """
+    if composition.net_charge:
+        raise StructureError(f"density of {composition.formula} cannot be estimated: it is not neutral")
     model = _model()
     terms, missing = _known_terms(composition, model)
     row = np.array([terms.get(term, 0.0) for term in model.terms])

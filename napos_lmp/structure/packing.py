@@ -65,8 +65,8 @@ def pack(counts: dict[str, int], density: float, seed: int, elements: tuple[str,
     if not scales or edge < widest:
         densest = density * min(_DENSEST_FRACTION / (fraction * _SCALES[-1] ** 3), (edge / widest) ** 3)
         raise StructureError(
-            f"density {density:g} g/cm3 is impossible to pack for {_listed(numbers)}; at most {densest:.3g} g/cm3 leaves room "
-            "for the atoms"
+            f"density {density:g} g/cm3 is impossible to pack for {_listed(numbers)}; "
+            f"at most {densest:.3g} g/cm3 leaves room for the atoms"
         )
     for attempt, scale in enumerate(scales):
         positions = _run_packmol(numbers, edge, scale, 1 + (seed + 104_729 * attempt) % _LARGEST_SEED)
