@@ -1,0 +1,187 @@
+"""Presets: the protocols that most studies need, each of their numbers open to the study's own value.
+
+A preset names its stages as keys; what is given there replaces that number of the default and leaves the others.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Annotated, Any, ClassVar, Literal
+
+from pydantic import Discriminator, Field, Tag, field_validator, model_validator
+
+from napos_lmp.errors import ProtocolError
+from napos_lmp.protocol import (
+    Anneal,
+    Equilibrate,
+    Hold,
+    Melt,
+    Minimise,
+    Name,
+    Produce,
+    Protocol,
+    Quench,
+    RunSettings,
+    Stage,
+    Temperature,
+)
+from napos_lmp.yamlfile import check_model
+
+
+class _Preset(RunSettings):
+    """A protocol in which each kind of stage stands at most once, under its own name."""
+
+    DEFAULTS: ClassVar[dict[str, dict[str, Any]]]
+    LEFT_OUT: ClassVar[frozenset[str]] = frozenset()
+
+    start: Name | None = None
+    minimise: Minimise | None
+
+    @model_validator(mode="before")
+    @classmethod
+    def _fill_in(cls, data: Any) -> Any:
+        if not isinstance(data, dict):
+            return data
+        filled = dict(data)
+        for stage, defaults in cls.DEFAULTS.items():
+            given = data.get(stage, None if stage in cls.LEFT_OUT else {})
+            if isinstance(given, dict):
+                kept = {k: v for k, v in defaults.items() if not (k == "dump_ps" and "dump_steps" in given)}
+                filled[stage] = {**kept, **given}
+            else:
+                filled[stage] = given
+        return filled
+
+    def _protocol(self, name: str, stages: Sequence[Stage | None]) -> Protocol:
+        settings = {field: getattr(self, field) for field in RunSettings.model_fields}
+        present = [stage.model_dump(exclude_unset=True) | {"kind": _kind(stage)} for stage in stages if stage]
+        data = {**settings, "name": name, "start": self.start, "stages": present}
+        return check_model(data, Protocol, ProtocolError, f"protocol {name}")
+
+
+def _at(temperature: float, stage: Hold | None) -> Hold | None:
+    """A stage at a temperature, unless it has one of its own."""
+    if stage is None or stage.temperature_K is not None:
+        return stage
+    return stage.model_copy(update={"temperature_K": temperature})
+
+
+def _kind(stage: Stage) -> str:
+    return str(type(stage).model_fields["kind"].default)
+
+
+class MeltQuench(_Preset):
+    """Minimise, melt, quench, let the density of the glass relax, then measure its structure.
+
+    The quench keeps the volume of the estimated density; `equilibrate` (npt) then lets the potential choose its own.
+    `anneal` (left out unless given), `equilibrate` and `produce` stand at the temperature where the quench ends, unless
+    one is given. Any stage but melt and quench is left out by `null`.
+    """
+
+    DEFAULTS: ClassVar[dict[str, dict[str, Any]]] = {
+        "minimise": {},
+        "melt": {"temperature_K": 1500.0, "duration_ps": 50.0},
+        "quench": {"end_temperature_K": 300.0, "rate_K_per_ps": 5.0},
+        "anneal": {"duration_ps": 50.0},
+        "equilibrate": {"duration_ps": 50.0},
+        "produce": {"duration_ps": 50.0, "dump_ps": 0.1},
+    }
+    LEFT_OUT: ClassVar[frozenset[str]] = frozenset({"anneal"})
+
+    preset: Literal["melt-quench"] = "melt-quench"
+    name: Name = "melt-quench"
+    melt: Melt
+    quench: Quench
+    anneal: Anneal | None
+    equilibrate: Equilibrate | None
+    produce: Produce | None
+
+    def protocols(self) -> list[Protocol]:
+        """The one protocol of this preset.
+
+        Raises
+        ------
+        ProtocolError
+            If the stages do not fit together.
+        """
+        after = [_at(self.quench.end_temperature_K, stage) for stage in (self.anneal, self.equilibrate, self.produce)]
+        stages = [self.minimise, self.melt, self.quench, *after]
+        return [self._protocol(self.name, stages)]
+
+
+class Diffusion(_Preset):
+    """Equilibrate and measure at each of several temperatures, every one a deck of its own.
+
+    Velocities are drawn anew at each temperature. `equilibrate` finds the volume, `produce` keeps it.
+    """
+
+    DEFAULTS: ClassVar[dict[str, dict[str, Any]]] = {
+        "minimise": {},
+        "equilibrate": {"duration_ps": 50.0},
+        "produce": {"duration_ps": 500.0, "dump_ps": 0.1},
+    }
+
+    preset: Literal["diffusion"] = "diffusion"
+    name: Name = "diffusion"
+    temperatures_K: tuple[Temperature, ...] = Field(default=(600.0, 700.0, 800.0, 900.0), min_length=1, max_length=50)
+    equilibrate: Equilibrate | None
+    produce: Produce
+
+    @field_validator("temperatures_K")
+    @classmethod
+    def _each_once(cls, temperatures: tuple[float, ...]) -> tuple[float, ...]:
+        if len(set(temperatures)) != len(temperatures):
+            raise ValueError("names a temperature twice")
+        return temperatures
+
+    @field_validator("equilibrate", "produce")
+    @classmethod
+    def _without_temperature(cls, stage: Equilibrate | Produce | None) -> Equilibrate | Produce | None:
+        if stage is not None and stage.temperature_K is not None:
+            raise ValueError("temperature_K is not for this stage: temperatures_K of the preset gives it")
+        return stage
+
+    def protocols(self) -> list[Protocol]:
+        """One protocol for each temperature, named such as ``diffusion-0800K``.
+
+        Raises
+        ------
+        ProtocolError
+            If the stages do not fit together.
+        """
+        made = []
+        for temperature in self.temperatures_K:
+            stages = [self.minimise, _at(temperature, self.equilibrate), _at(temperature, self.produce)]
+            made.append(self._protocol(f"{self.name}-{_padded(temperature)}K", stages))
+        return made
+
+
+def _padded(temperature: float) -> str:
+    whole, point, rest = f"{temperature:.10g}".partition(".")
+    return whole.zfill(4) + point + rest
+
+
+def _which(data: Any) -> str:
+    if isinstance(data, Protocol | MeltQuench | Diffusion):
+        return type(data).__name__
+    preset = data.get("preset") if isinstance(data, dict) else None
+    if preset is None:
+        return "Protocol"
+    return {"melt-quench": "MeltQuench", "diffusion": "Diffusion"}.get(str(preset), "unknown")
+
+
+ProtocolSpec = Annotated[
+    Annotated[MeltQuench, Tag("MeltQuench")]
+    | Annotated[Diffusion, Tag("Diffusion")]
+    | Annotated[Protocol, Tag("Protocol")],
+    Discriminator(
+        _which,
+        custom_error_type="unknown_preset",
+        custom_error_message="preset must be melt-quench or diffusion, or be left out where stages are given",
+    ),
+]
+
+
+def protocols_of(spec: MeltQuench | Diffusion | Protocol) -> list[Protocol]:
+    """The protocols that one entry of a study stands for: one for each deck."""
+    return [spec] if isinstance(spec, Protocol) else spec.protocols()

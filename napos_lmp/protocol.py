@@ -1,0 +1,263 @@
+"""What happens to a structure: stages of minimisation and molecular dynamics, and presets that make them.
+
+Times are in ps, temperatures in K, pressures in bar. A protocol is what the user writes; :meth:`Protocol.schedule`
+turns it into LAMMPS steps, where a quench lasts as long as its rate says.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+from typing import Annotated, Literal, Self
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+from napos_lmp.errors import ProtocolError
+
+StageKind = Literal["minimise", "melt", "quench", "anneal", "equilibrate", "produce"]
+Ensemble = Literal["nvt", "npt", "nve"]
+
+Temperature = Annotated[float, Field(gt=0, le=10_000, allow_inf_nan=False)]
+Duration = Annotated[float, Field(gt=0, le=1e7, allow_inf_nan=False)]
+Pressure = Annotated[float, Field(ge=-1e6, le=1e6, allow_inf_nan=False)]
+Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$")]
+
+DEFAULT_PRESSURE = 1.0
+
+
+class Stage(BaseModel):
+    """Base of all stages: frozen, and no unknown keys."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class Minimise(Stage):
+    """Take out the worst overlaps by conjugate gradients, until every force is below the tolerance."""
+
+    kind: Literal["minimise"] = "minimise"
+    force_tolerance_eV_A: float = Field(default=0.1, gt=0, allow_inf_nan=False)
+    max_iterations: int = Field(default=300, ge=1, le=1_000_000)
+
+
+class Dynamics(Stage):
+    """What all stages of molecular dynamics share.
+
+    `dump_ps` (or, counted in steps, `dump_steps`) is the time between frames; `dump_ps: null` writes none.
+    `pressure_bar` belongs to `npt` alone and is 1 bar unless given.
+    """
+
+    ensemble: Ensemble = "nvt"
+    pressure_bar: Pressure | None = None
+    dump_ps: Duration | None = 1.0
+    dump_steps: int | None = Field(default=None, ge=1)
+
+    @model_validator(mode="after")
+    def _check_dynamics(self) -> Self:
+        if self.pressure_bar is not None and self.ensemble != "npt":
+            raise ValueError(f"pressure_bar belongs to ensemble npt, not {self.ensemble}")
+        if self.dump_steps is not None and "dump_ps" in self.model_fields_set and self.dump_ps is not None:
+            raise ValueError("give dump_ps or dump_steps, not both")
+        return self
+
+    @property
+    def pressure(self) -> float | None:
+        """Target pressure in bar; None unless the ensemble is npt."""
+        if self.ensemble != "npt":
+            return None
+        return DEFAULT_PRESSURE if self.pressure_bar is None else self.pressure_bar
+
+
+class Hold(Dynamics):
+    """A stage at one temperature: that of the stage before, unless `temperature_K` is given."""
+
+    temperature_K: Temperature | None = None
+    duration_ps: Duration
+
+
+class Melt(Hold):
+    """Melt the packed structure and let it forget how it was made."""
+
+    kind: Literal["melt"] = "melt"
+    ensemble: Literal["nvt", "npt"] = "nvt"
+
+
+class Quench(Dynamics):
+    """Cool at `rate_K_per_ps`, linearly or in `steps` equal steps; how long that takes follows from the rate.
+
+    It begins at the temperature of the stage before, unless `start_temperature_K` is given.
+    """
+
+    kind: Literal["quench"] = "quench"
+    ensemble: Literal["nvt", "npt"] = "nvt"
+    start_temperature_K: Temperature | None = None
+    end_temperature_K: Temperature = 300.0
+    rate_K_per_ps: float = Field(gt=0, le=1e5, allow_inf_nan=False)
+    steps: int | None = Field(default=None, ge=1, le=90)
+
+
+class Anneal(Hold):
+    """Hold below melting so that the glass relaxes."""
+
+    kind: Literal["anneal"] = "anneal"
+    ensemble: Literal["nvt", "npt"] = "nvt"
+
+
+class Equilibrate(Hold):
+    """Reach equilibrium at the temperature, and the density, of the production that follows."""
+
+    kind: Literal["equilibrate"] = "equilibrate"
+    ensemble: Literal["nvt", "npt"] = "npt"
+
+
+class Produce(Hold):
+    """The stage that is measured."""
+
+    kind: Literal["produce"] = "produce"
+    ensemble: Ensemble = "nvt"
+
+
+AnyStage = Annotated[Minimise | Melt | Quench | Anneal | Equilibrate | Produce, Field(discriminator="kind")]
+
+
+@dataclass(frozen=True)
+class ScheduledStage:
+    """A stage in LAMMPS steps; temperatures in K, pressure in bar, rate in K/ps, `dump_stride` in steps."""
+
+    name: str
+    kind: StageKind
+    ensemble: Ensemble | None
+    first_step: int
+    last_step: int
+    temperature_start: float | None
+    temperature_stop: float | None
+    pressure: float | None
+    dump_stride: int | None
+    rate: float | None = None
+    minimise: Minimise | None = None
+
+
+class RunSettings(BaseModel):
+    """Numbers that hold for all stages: time step, damping times, and how often things are written."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    timestep_fs: float = Field(default=1.0, gt=0, le=10, allow_inf_nan=False)
+    thermostat_damping_ps: float = Field(default=0.1, gt=0, le=1000, allow_inf_nan=False)
+    barostat_damping_ps: float = Field(default=1.0, gt=0, le=1000, allow_inf_nan=False)
+    thermo_ps: Duration = 0.1
+    restart_ps: Duration = 5.0
+
+    def steps(self, time_ps: float) -> int:
+        """Whole number of steps nearest to a time."""
+        return round(time_ps * 1000 / self.timestep_fs)
+
+
+class Protocol(RunSettings):
+    """Named stages in order, and the settings they share.
+
+    `start` names the protocol whose final structure this one begins from, in a study; None is the study's own
+    starting structure.
+    """
+
+    name: Name
+    start: Name | None = None
+    stages: tuple[AnyStage, ...] = Field(min_length=1, max_length=99)
+
+    @model_validator(mode="after")
+    def _check_stages(self) -> Self:
+        if any(stage.kind == "minimise" for stage in self.stages[1:]):
+            raise ValueError("minimise may only be the first stage")
+        if all(stage.kind == "minimise" for stage in self.stages):
+            raise ValueError("a protocol needs at least one stage of dynamics")
+        try:
+            self.schedule()
+        except ProtocolError as error:
+            raise ValueError(str(error)) from None
+        return self
+
+    @property
+    def thermo_stride(self) -> int:
+        """Steps between lines of the thermodynamic log."""
+        return max(1, self.steps(self.thermo_ps))
+
+    @property
+    def restart_stride(self) -> int:
+        """Steps between restart files."""
+        return max(1, self.steps(self.restart_ps))
+
+    def schedule(self) -> tuple[ScheduledStage, ...]:
+        """The stages in steps, numbered in their names; a quench in steps becomes one stage for each step.
+
+        Raises
+        ------
+        ProtocolError
+            If a temperature is not known, a quench would heat, or a stage is shorter than a step or its dump stride.
+        """
+        scheduled: list[ScheduledStage] = []
+        step, temperature = 0, None
+        for number, stage in enumerate(self.stages, start=1):
+            if isinstance(stage, Minimise):
+                name = f"{number:02d}-minimise"
+                scheduled.append(ScheduledStage(name, "minimise", None, 0, 0, None, None, None, None, minimise=stage))
+                continue
+            for start, stop, time_ps in self._legs(f"stages.{number - 1} ({stage.kind})", stage, temperature):
+                length = self.steps(time_ps)
+                name = f"{len(scheduled) + 1:02d}-{stage.kind}"
+                stride = self._dump_stride(name, stage, length)
+                rate = stage.rate_K_per_ps if isinstance(stage, Quench) else None
+                scheduled.append(
+                    ScheduledStage(
+                        name, stage.kind, stage.ensemble, step, step + length, start, stop, stage.pressure, stride, rate
+                    )
+                )
+                step, temperature = step + length, stop
+        if len(scheduled) > 99:
+            raise ProtocolError(f"the protocol has {len(scheduled)} stages, quench steps included; at most 99 fit")
+        return tuple(scheduled)
+
+    def _legs(self, place: str, stage: Dynamics, before: float | None) -> list[tuple[float, float, float]]:
+        """Start temperature, stop temperature and time in ps of each run that a stage consists of."""
+        if isinstance(stage, Hold):
+            temperature = before if stage.temperature_K is None else stage.temperature_K
+            if temperature is None:
+                raise ProtocolError(f"{place}.temperature_K is missing, and no stage before gives a temperature")
+            return [(temperature, temperature, stage.duration_ps)]
+        assert isinstance(stage, Quench)
+        start = before if stage.start_temperature_K is None else stage.start_temperature_K
+        end = stage.end_temperature_K
+        if start is None:
+            raise ProtocolError(f"{place}.start_temperature_K is missing, and no stage before gives a temperature")
+        if end >= start:
+            raise ProtocolError(f"{place}.end_temperature_K is {end:g}: a quench must end below its start, {start:g} K")
+        time_ps = (start - end) / stage.rate_K_per_ps
+        if stage.steps is None:
+            return [(start, end, time_ps)]
+        targets = [start + (end - start) * i / stage.steps for i in range(1, stage.steps + 1)]
+        return [(target, target, time_ps / stage.steps) for target in targets]
+
+    def _dump_stride(self, name: str, stage: Dynamics, length: int) -> int | None:
+        if length < 1:
+            raise ProtocolError(f"stage {name} lasts less than one step of {self.timestep_fs:g} fs")
+        if stage.dump_steps is not None:
+            stride = stage.dump_steps
+        elif stage.dump_ps is not None:
+            stride = max(1, self.steps(stage.dump_ps))
+        else:
+            return None
+        if stride > length:
+            raise ProtocolError(
+                f"stage {name} lasts {length} steps, less than its {stride} steps between frames; shorten dump_ps"
+            )
+        return stride
+
+
+def derived_seed(seed: int, *purpose: str) -> int:
+    """Seed for one use, such as the velocities of one deck: the same for the same study seed and purpose.
+
+    Returns
+    -------
+    int
+        From 1 to 899 999 999, what every random number generator of LAMMPS accepts.
+    """
+    digest = hashlib.sha256("\n".join((str(seed), *purpose)).encode()).digest()
+    return int.from_bytes(digest[:8], "big") % 899_999_999 + 1

@@ -1,0 +1,199 @@
+"""The LAMMPS inputs and job scripts as Jinja2 templates: those that come with the package, and a user's own in front.
+
+A template is known by its path below `lammps_templates/`, such as ``stages/melt.lmp.j2``. A file of the same path in
+the user's folder takes its place. Templates render in Jinja2's sandbox, and a name that has no value is an error.
+"""
+
+from __future__ import annotations
+
+import difflib
+import hashlib
+import re
+import shlex
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from napos_lmp.errors import TemplateError
+from napos_lmp.files import write_text
+from napos_lmp.resources import shipped_folder
+
+_SUFFIX = ".j2"
+
+
+@dataclass(frozen=True)
+class TemplateInfo:
+    """One template: its name, whether it is the user's own, its file, and the first line of its text."""
+
+    name: str
+    is_own: bool
+    path: Path
+
+    @property
+    def summary(self) -> str:
+        """The first comment of the template, in one line."""
+        for line in self.path.read_text(encoding="utf-8").splitlines():
+            text = re.sub(r"^(#!.*|\{#-?|#|\{%.*%\})|-?#\}$", "", line.strip()).strip()
+            if text:
+                return text
+        return ""
+
+
+class Templates:
+    """The templates in force.
+
+    Parameters
+    ----------
+    folder
+        A user's folder; each file in it stands in for the shipped template of the same path. None: shipped ones only.
+
+    Raises
+    ------
+    TemplateError
+        If `folder` does not exist, or holds a template under a name that the package does not know.
+    """
+
+    def __init__(self, folder: Path | None = None) -> None:
+        self._shipped = _templates_in(shipped_folder("lammps_templates"))
+        self._own: dict[str, Path] = {}
+        if folder is not None:
+            if not folder.is_dir():
+                raise TemplateError(f"templates folder {folder} does not exist")
+            self._own = _templates_in(folder)
+        for name in self._own:
+            if name not in self._shipped:
+                raise TemplateError(f"{self._own[name]}: {self._unknown(name)}")
+
+    def catalogue(self) -> list[TemplateInfo]:
+        """All templates, by name."""
+        return [self.find(name) for name in sorted(self._shipped)]
+
+    def find(self, name: str) -> TemplateInfo:
+        """One template; the suffix ``.j2`` may be left out.
+
+        Raises
+        ------
+        TemplateError
+            If there is none of that name; the nearest one is named.
+        """
+        for candidate in (name, f"{name}{_SUFFIX}"):
+            if candidate in self._own:
+                return TemplateInfo(candidate, True, self._own[candidate])
+            if candidate in self._shipped:
+                return TemplateInfo(candidate, False, self._shipped[candidate])
+        raise TemplateError(self._unknown(name))
+
+    def source(self, name: str) -> str:
+        """Text of one template."""
+        path = self.find(name).path
+        try:
+            return path.read_text(encoding="utf-8")
+        except UnicodeDecodeError:
+            raise TemplateError(f"template {path} is not UTF-8 text") from None
+
+    def copy(self, name: str, folder: Path) -> Path:
+        """Copy a template into a folder, under its own path, to be edited there.
+
+        Raises
+        ------
+        TemplateError
+            If there is no such template, or the folder has it already.
+        """
+        found = self.find(name)
+        target = folder / found.name
+        if target.exists():
+            raise TemplateError(f"{target} exists already and is not overwritten")
+        write_text(target, self.source(found.name))
+        return target
+
+    def _unknown(self, name: str) -> str:
+        near = difflib.get_close_matches(name.removesuffix(_SUFFIX) + _SUFFIX, self._shipped, n=1)
+        hint = f"; did you mean {near[0]!r}?" if near else f"; there are {', '.join(sorted(self._shipped))}"
+        return f"template {name!r} is not known{hint}"
+
+
+class Rendering:
+    """One use of the templates, which remembers what it used."""
+
+    def __init__(self, templates: Templates) -> None:
+        import jinja2
+        from jinja2.sandbox import SandboxedEnvironment
+
+        self._templates = templates
+        self._used: dict[str, str] = {}
+        self._environment = SandboxedEnvironment(
+            loader=jinja2.FunctionLoader(self._load),
+            undefined=jinja2.StrictUndefined,
+            autoescape=False,
+            trim_blocks=True,
+            lstrip_blocks=True,
+            keep_trailing_newline=True,
+        )
+        self._environment.filters.update(number=number, shell=shell_quoted, comment=comment_text)
+
+    @property
+    def used(self) -> dict[str, str]:
+        """SHA-256 of every template rendered, extended or included so far, by name."""
+        return dict(sorted(self._used.items()))
+
+    def render(self, name: str, values: Mapping[str, Any]) -> str:
+        """Render a template with values.
+
+        Raises
+        ------
+        TemplateError
+            With the template's file, the line and the reason, if it does not render.
+        """
+        import jinja2
+
+        found = self._templates.find(name)
+        try:
+            return self._environment.get_template(found.name).render(values)
+        except jinja2.TemplateSyntaxError as error:
+            raise TemplateError(f"template {error.name or found.name}, line {error.lineno}: {error.message}") from None
+        except (jinja2.TemplateError, TypeError, ValueError, ArithmeticError, LookupError, AttributeError) as error:
+            raise TemplateError(f"template {found.path}{_line_of(error)}: {error}") from None
+
+    def _load(self, name: str) -> str:
+        text = self._templates.source(name)
+        self._used[name] = hashlib.sha256(text.encode("utf-8")).hexdigest()
+        return text
+
+
+def number(value: float) -> str:
+    """A finite number as LAMMPS reads it, with up to 12 significant digits and no needless zeros."""
+    text = f"{float(value):.12g}"
+    if not re.fullmatch(r"[-+0-9.e]+", text):
+        raise ValueError(f"{value!r} is no finite number")
+    return text
+
+
+def shell_quoted(value: object) -> str:
+    """A value as one word of a POSIX shell."""
+    text = str(value)
+    if "\0" in text:
+        raise ValueError("a word with a zero byte cannot stand in a shell script")
+    return shlex.quote(text)
+
+
+def comment_text(value: object) -> str:
+    """Text that is safe in one comment line of LAMMPS or of a shell: no line break, no quote, no joining `&`."""
+    return " ".join(
+        "".join(c if c.isprintable() else " " for c in str(value)).replace("&", "+").replace(chr(34), chr(39)).split()
+    )
+
+
+def _templates_in(folder: Path) -> dict[str, Path]:
+    return {path.relative_to(folder).as_posix(): path for path in sorted(folder.rglob(f"*{_SUFFIX}"))}
+
+
+def _line_of(error: BaseException) -> str:
+    """Line of the template where rendering failed; Jinja2 puts the template's own lines into the traceback."""
+    line = None
+    trace = error.__traceback__
+    while trace is not None:
+        if trace.tb_frame.f_code.co_filename == "<template>":
+            line = trace.tb_lineno
+        trace = trace.tb_next
+    return f", line {line}" if line else ""
