@@ -268,8 +268,9 @@ class DeckTrajectory:
     def _on_grid(self, record: StageRecord, steps: NDArray[np.float64]) -> NDArray[np.bool_]:
         if record.kind == "minimise":
             return np.ones(len(steps), dtype=np.bool_)
-        ends: NDArray[np.bool_] = np.isin(steps, (record.first_step, record.last_step))
-        return ends | (steps % self.manifest.thermo_stride == 0)
+        on_grid: NDArray[np.bool_] = steps % self.manifest.thermo_stride == 0
+        ends: NDArray[np.bool_] = (steps == record.first_step) | (steps == record.last_step)
+        return np.logical_or(on_grid, ends)
 
     def _dump(self, stage: str) -> Dump:
         dump = self.manifest.stage(stage).dump

@@ -188,6 +188,15 @@ class Result:
         return {field.name: jsonable(getattr(self, field.name)) for field in _public_fields(self)}
 
 
+def plot_axes(ax: Any) -> Any:
+    """The axes given, or those of a new figure when `ax` is None."""
+    if ax is not None:
+        return ax
+    import matplotlib.pyplot as plt
+
+    return plt.subplots(layout="constrained")[1]
+
+
 def write_table(path: Path, columns: Mapping[str, ArrayLike]) -> None:
     """Write equally long columns as a CSV file with one header line, whole or not at all."""
     rows = zip(*(np.asarray(column).tolist() for column in columns.values()), strict=True)

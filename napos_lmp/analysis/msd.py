@@ -1,0 +1,379 @@
+"""Mean-square displacement of each species, averaged over all time origins by fast Fourier transform."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from napos_lmp.analysis.base import (
+    AtomSet,
+    Floats,
+    Integers,
+    Result,
+    checked_atoms,
+    checked_box,
+    checked_frames,
+    plot_axes,
+)
+from napos_lmp.errors import AnalysisError
+
+Reference = Literal["system", "framework", "none"]
+
+MAXIMUM_VOLUME_DRIFT = 0.05
+_GRID_LAGS = 64
+_CHUNK_BYTES = 32 * 2**20
+
+
+@dataclass(frozen=True)
+class Tracks:
+    """Displacements of the atoms of one species since the first frame, drift removed, in fractions of the cell.
+
+    Attributes
+    ----------
+    fractions
+        Shape (frames, atoms, 3), float32.
+    cell
+        Mean cell, rows in A.
+    """
+
+    fractions: NDArray[np.float32]
+    cell: Floats
+
+    def of_atoms(self, start: int, stop: int) -> Floats:
+        """Displacements of a range of atoms in A, shape (atoms, 3, frames)."""
+        block = self.fractions[:, start:stop].astype(np.float64) @ self.cell
+        return np.ascontiguousarray(block.transpose(1, 2, 0))
+
+
+@dataclass(frozen=True)
+class MeanSquareDisplacementResult(Result):
+    """Mean-square displacements against lag time.
+
+    Attributes
+    ----------
+    species
+        Elements, in the order asked for.
+    times
+        Lag times in ps, shape (frames,); the first is 0.
+    msd
+        For each species the mean-square displacement in A^2, shape (frames,).
+    n_atoms
+        Atoms of each species.
+    n_frames
+        Frames used.
+    frame_interval
+        Time between them in ps.
+    volume
+        Mean volume of the box in A^3; NaN without a box.
+    reference
+        What the displacements are measured against.
+    volume_drift
+        Relative change of the volume over the frames, by a straight line through it; 0 for a constant box.
+    """
+
+    species: tuple[str, ...]
+    times: Floats
+    msd: Mapping[str, Floats]
+    n_atoms: Mapping[str, int]
+    n_frames: int
+    frame_interval: float
+    volume: float
+    reference: Reference
+    volume_drift: float
+    _grid: Integers
+    _per_atom: Mapping[str, NDArray[np.float32]]
+    _tracks: Mapping[str, Tracks]
+
+    @property
+    def grid(self) -> Integers:
+        """Lags in frames, evenly spaced in their logarithm, at which :meth:`per_atom` is known."""
+        return self._grid
+
+    def per_atom(self, species: str) -> NDArray[np.float32]:
+        """Mean-square displacement of each atom at the lags of `grid` in A^2, shape (atoms, lags)."""
+        return self._per_atom[self._checked(species)]
+
+    def slopes(self, species: str) -> Floats:
+        """Local log-log slope d ln MSD / d ln t at the lags of `grid`: 2 ballistic, 1 diffusive, 0 caged."""
+        curve = self.msd[self._checked(species)][self._grid]
+        with np.errstate(divide="ignore"):
+            return np.asarray(np.gradient(np.log(curve), np.log(self._grid)))
+
+    def independent_atoms(self, species: str, lag: int) -> float:
+        """Number of atoms that would scatter as the real ones do if they moved independently.
+
+        The squared displacement over `lag` frames, averaged over N independent atoms, varies from one time origin to
+        the next N times less than that of one atom. The ratio of the two variances counts the independent atoms,
+        at most N; atoms that jump together lower it.
+        """
+        tracks = self._tracks[self._checked(species)]
+        n_atoms = tracks.fractions.shape[1]
+        total = np.zeros(self.n_frames - lag)
+        single = 0.0
+        for start, stop in _chunks(n_atoms, self.n_frames * 24):
+            displacement = tracks.of_atoms(start, stop)
+            squared = np.sum((displacement[..., lag:] - displacement[..., :-lag]) ** 2, axis=1)
+            total += squared.sum(axis=0)
+            single += float(squared.var(axis=1).sum())
+        together = float(total.var())
+        return min(float(n_atoms), n_atoms * single / together) if together > 0 else float(n_atoms)
+
+    def columns(self) -> Mapping[str, ArrayLike]:
+        """Lag time and one column per species."""
+        return {"time_ps": self.times, **{f"msd_{name}_A2": self.msd[name] for name in self.species}}
+
+    def plot(self, ax: Any = None) -> Any:
+        """Draw the curves on doubly logarithmic axes with a line of slope 1; returns the axes."""
+        ax = plot_axes(ax)
+        top = 0.0
+        for name in self.species:
+            ax.loglog(self.times[1:], self.msd[name][1:], label=name)
+            top = max(top, float(self.msd[name][self.n_frames // 2]))
+        if top > 0:
+            middle = self.times[self.n_frames // 2]
+            ax.loglog(self.times[1:], top * self.times[1:] / middle, ":", color="0.5", label="slope 1")
+        ax.set_xlabel("lag time (ps)")
+        ax.set_ylabel("mean-square displacement (Å²)")
+        ax.legend()
+        return ax
+
+    def _checked(self, species: str) -> str:
+        if species not in self.msd:
+            raise AnalysisError(f"species {species!r} has no mean-square displacement here; {self.species} have")
+        return species
+
+
+class MeanSquareDisplacement:
+    r"""Multi-origin mean-square displacement of each species.
+
+    .. math:: MSD(m) = \frac{1}{N (T-m)} \sum_{i=1}^{N} \sum_{k=0}^{T-m-1} |r_i(k+m) - r_i(k)|^2
+
+    for T frames, by the fast correlation algorithm [1]_: in T log T instead of T^2 operations and without an error of
+    truncation. Positions are kept in float32 as displacements since the first frame, transformed in float64, a few
+    hundred atoms at a time.
+
+    **Box.** Displacements are taken in fractions of the cell of each frame and turned into lengths with the mean
+    cell. That removes the scaling of all positions with the box, which a barostat applies and which is no diffusion;
+    LAMMPS's unwrapped positions need it in particular, because the images of an atom move with the box [2]_. In a
+    constant box the result is that of plain positions.
+
+    Parameters
+    ----------
+    source
+        MDAnalysis Universe, or AtomGroup whose atoms are looked at (the drift is still that of the whole Universe).
+        Positions must be unwrapped, frames uniform in time, elements known.
+    species
+        Elements to look at; by default all in `source`.
+    reference
+        Whose centre of mass is held still: that of the whole "system", of the "framework" (all elements but `mobile`),
+        or "none".
+    mobile
+        The elements that the framework leaves out.
+    start, stop, step
+        Frames to use, as in a slice.
+
+    References
+    ----------
+    .. [1] V. Calandrini, E. Pellegrini, P. Calligari, K. Hinsen, G. R. Kneller, Collection SFN 12, 201 (2011).
+    .. [2] S. von Buelow, J. T. Bullerjahn, G. Hummer, J. Chem. Phys. 153, 021101 (2020).
+    """
+
+    def __init__(
+        self,
+        source: Any,
+        species: Sequence[str] | None = None,
+        *,
+        reference: Reference = "system",
+        mobile: Sequence[str] = ("Na",),
+        start: int | None = None,
+        stop: int | None = None,
+        step: int | None = None,
+    ) -> None:
+        if reference not in ("system", "framework", "none"):
+            raise AnalysisError(f"reference is {reference!r}; it must be 'system', 'framework' or 'none'")
+        self._atoms = checked_atoms(source, needs_box=False)
+        self._universe = self._atoms.atoms.universe
+        self.species = self._atoms.elements if species is None else tuple(species)
+        self.reference: Reference = reference
+        self._weights = _drift_weights(checked_atoms(self._universe, needs_box=False), reference, mobile)
+        self._indices = {name: self._atoms.atoms.indices[self._atoms.where(name)] for name in self.species}
+        self._frames = checked_frames(self._universe.trajectory, start, stop, step)
+
+    def run(self) -> MeanSquareDisplacementResult:
+        """Read the trajectory once and compute.
+
+        Raises
+        ------
+        AnalysisError
+            If there are fewer than 3 frames, frames are not uniform in time, positions are wrapped, a frame lacks the
+            box that the first one has, the volume drifts by more than 5 %, or the box varies with `reference` "none".
+        """
+        if len(self._frames) < 3:
+            raise AnalysisError(
+                f"{len(self._frames)} frames are too few for a mean-square displacement; 3 are the least"
+            )
+        fractions, cells, times = self._read()
+        interval = _uniform_interval(times)
+        volumes = np.linalg.det(cells)
+        drift = _volume_drift(volumes)
+        constant = bool(np.allclose(cells, cells[0], rtol=1e-5, atol=1e-5))
+        if drift > MAXIMUM_VOLUME_DRIFT:
+            raise AnalysisError(
+                f"the volume changes by {100 * drift:.1f} % over the frames used; at most "
+                f"{100 * MAXIMUM_VOLUME_DRIFT:.0f} % is allowed, so leave out the equilibration with start"
+            )
+        if not constant and self.reference == "none":
+            raise AnalysisError("reference is 'none' in a box that varies; it must be 'system' or 'framework' there")
+        tracks = {name: Tracks(fractions[name], cells.mean(axis=0)) for name in self.species}
+        grid = np.unique(np.geomspace(1, len(times) - 1, _GRID_LAGS).round().astype(np.int64))
+        curves = {name: _multi_origin(tracks[name], grid) for name in self.species}
+        return MeanSquareDisplacementResult(
+            species=self.species,
+            times=interval * np.arange(len(times), dtype=np.float64),
+            msd={name: curves[name][0] for name in self.species},
+            n_atoms={name: len(self._indices[name]) for name in self.species},
+            n_frames=len(times),
+            frame_interval=interval,
+            volume=float(volumes.mean()) if self._has_box else float("nan"),
+            reference=self.reference,
+            volume_drift=0.0 if constant else drift,
+            _grid=grid,
+            _per_atom={name: curves[name][1] for name in self.species},
+            _tracks=tracks,
+        )
+
+    @property
+    def _has_box(self) -> bool:
+        return self._universe.trajectory.ts.dimensions is not None
+
+    def _read(self) -> tuple[dict[str, NDArray[np.float32]], Floats, Floats]:
+        """Displacements of each species in fractions of the cell, cells and times of all frames."""
+        trajectory = self._universe.trajectory
+        trajectory[self._frames[0]]
+        boxed = self._has_box
+        count = len(self._frames)
+        fractions = {
+            name: np.empty((count, len(indices), 3), dtype=np.float32) for name, indices in self._indices.items()
+        }
+        cells, times = np.tile(np.eye(3), (count, 1, 1)), np.empty(count)
+        first = previous = np.empty(0)
+        jumps = _JumpCount()
+        for k, ts in enumerate(trajectory[self._frames.start : _stop(self._frames) : self._frames.step]):
+            times[k] = ts.time
+            if boxed:
+                cells[k] = checked_box(ts)
+            scaled = ts.positions.astype(np.float64) @ np.linalg.inv(cells[k])
+            if k == 0:
+                first = scaled
+            elif boxed:
+                jumps.add(previous, scaled)
+            previous = scaled
+            moved = scaled - first
+            if self._weights is not None:
+                moved -= self._weights @ moved
+            for name, indices in self._indices.items():
+                fractions[name][k] = moved[indices]
+        jumps.refuse_wrapped()
+        return fractions, cells, times
+
+
+class _JumpCount:
+    """Moves between neighbouring frames, in fractions of the box, that tell wrapped from unwrapped positions.
+
+    An atom put back into the box moves by nearly a whole box length. Real motion over so long a way would show even
+    more moves of about half a box length, and would in time leave the box.
+    """
+
+    def __init__(self) -> None:
+        self._whole = self._half = self._long = 0
+        self._low, self._high = np.full(3, np.inf), np.full(3, -np.inf)
+
+    def add(self, before: Floats, after: Floats) -> None:
+        move = np.abs(after - before)
+        far = move[move > 0.25]
+        self._whole += int(np.sum((far > 0.75) & (far < 1.25)))
+        self._half += int(np.sum(far <= 0.75))
+        self._long += int(np.sum(far > 0.5))
+        self._low = np.minimum(self._low, after.min(axis=0))
+        self._high = np.maximum(self._high, after.max(axis=0))
+
+    def refuse_wrapped(self) -> None:
+        stays_inside = self._long > 0 and bool(np.all(self._high - self._low < 1.02))
+        if self._whole > self._half or stays_inside:
+            raise AnalysisError(
+                f"positions are wrapped: {self._long} moves between neighbouring frames are about a box length; "
+                "write them unwrapped ('dump_modify ID unwrap yes' for a LAMMPS dcd dump, columns xu yu zu for a text "
+                "dump), or add the transformation NoJump of MDAnalysis to the trajectory"
+            )
+
+
+def _drift_weights(everything: AtomSet, reference: Reference, mobile: Sequence[str]) -> Floats | None:
+    """Share of each atom of the Universe in the centre of mass that is held still; None for no drift."""
+    if reference == "none":
+        return None
+    weights = everything.masses.copy()
+    if reference == "framework":
+        for element in mobile:
+            weights[everything.where(element)] = 0
+        if not np.any(weights):
+            raise AnalysisError(f"no framework is left when mobile is {', '.join(mobile)}; the system has nothing else")
+    return np.asarray(weights / weights.sum())
+
+
+def _stop(frames: range) -> int:
+    return frames[-1] + 1
+
+
+def _uniform_interval(times: Floats) -> float:
+    intervals = np.diff(times)
+    interval = float(np.median(intervals))
+    if interval <= 0:
+        raise AnalysisError(f"the times of the frames do not rise: the first are {times[:3].tolist()} ps")
+    uneven = np.flatnonzero(np.abs(intervals - interval) > 1e-3 * interval)
+    if len(uneven):
+        k = int(uneven[0])
+        raise AnalysisError(
+            f"frames are not uniform in time: {interval:g} ps apart, but {intervals[k]:g} ps between frames {k} and "
+            f"{k + 1} of those used; choose a stretch without a hole"
+        )
+    return float((times[-1] - times[0]) / (len(times) - 1))
+
+
+def _volume_drift(volumes: Floats) -> float:
+    time = np.linspace(-0.5, 0.5, len(volumes))
+    return abs(float(time @ volumes / (time @ time))) / float(volumes.mean())
+
+
+def _chunks(n_atoms: int, bytes_per_atom: int) -> list[tuple[int, int]]:
+    size = max(1, _CHUNK_BYTES // bytes_per_atom)
+    return [(start, min(start + size, n_atoms)) for start in range(0, n_atoms, size)]
+
+
+def _multi_origin(tracks: Tracks, grid: Integers) -> tuple[Floats, NDArray[np.float32]]:
+    """Mean-square displacement of the species at all lags, and of each atom at the lags of `grid`."""
+    from scipy import fft
+
+    n_frames, n_atoms = tracks.fractions.shape[:2]
+    size = fft.next_fast_len(2 * n_frames - 1, real=True)
+    workers = len(os.sched_getaffinity(0))
+    origins = n_frames - np.arange(n_frames)
+    total = np.zeros(n_frames)
+    per_atom = np.empty((n_atoms, len(grid)), dtype=np.float32)
+    for start, stop in _chunks(n_atoms, 3 * 8 * size):
+        displacement = tracks.of_atoms(start, stop)
+        displacement -= displacement.mean(axis=2, keepdims=True)
+        squares = np.einsum("adt,adt->at", displacement, displacement)
+        spectrum = fft.rfft(displacement, size, axis=2, workers=workers, overwrite_x=True)
+        power = (spectrum.real**2 + spectrum.imag**2).sum(axis=1)
+        products = fft.irfft(power, size, axis=1, workers=workers, overwrite_x=True)[:, :n_frames]
+        ends = np.cumsum(squares, axis=1)[:, ::-1] + np.cumsum(squares[:, ::-1], axis=1)[:, ::-1]
+        curves = np.maximum(ends - 2 * products, 0) / origins
+        curves[:, 0] = 0
+        total += curves.sum(axis=0)
+        per_atom[start:stop] = curves[:, grid]
+    return total / n_atoms, per_atom
