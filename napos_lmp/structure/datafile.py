@@ -111,7 +111,7 @@ def _split(text: str) -> _Sections:
             current = parts.lines.setdefault(line, [])
             parts.comments[line] = comment
         else:
-            current.append(raw.strip() if line == "" else (f"{line} # {comment}" if comment else line))
+            current.append(f"{line} # {comment}" if comment else line)
     return parts
 
 
