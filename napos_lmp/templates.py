@@ -92,6 +92,10 @@ class Templates:
         except UnicodeDecodeError:
             raise TemplateError(f"template {path} is not UTF-8 text") from None
 
+    def digest(self, name: str) -> str:
+        """SHA-256 of one template's text."""
+        return hashlib.sha256(self.source(name).encode("utf-8")).hexdigest()
+
     def copy(self, name: str, folder: Path) -> Path:
         """Copy a template into a folder, under its own path, to be edited there.
 
@@ -156,9 +160,8 @@ class Rendering:
             raise TemplateError(f"template {found.path}{_line_of(error)}: {error}") from None
 
     def _load(self, name: str) -> str:
-        text = self._templates.source(name)
-        self._used[name] = hashlib.sha256(text.encode("utf-8")).hexdigest()
-        return text
+        self._used[name] = self._templates.digest(name)
+        return self._templates.source(name)
 
 
 def number(value: float) -> str:

@@ -1,0 +1,322 @@
+"""A study written out as decks, at ``OUT/<composition>/<potential>/seed-<n>/<protocol>``.
+
+``OUT/study.json`` lists them in the order in which they can be run.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import shutil
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from pydantic import TypeAdapter, ValidationError
+
+import napos_lmp
+from napos_lmp.composition import Composition, expand_series
+from napos_lmp.deck import present_elements, render_deck
+from napos_lmp.errors import StudyError
+from napos_lmp.files import write_text
+from napos_lmp.manifest import Manifest, read_manifest
+from napos_lmp.potential import Potential, load_potential
+from napos_lmp.presets import Diffusion, MeltQuench, protocols_of
+from napos_lmp.protocol import Protocol, derived_seed
+from napos_lmp.structure import Structure, crystal, estimate_density, pack
+from napos_lmp.study_file import Crystal, Glass, Study, example_study, read_study
+from napos_lmp.templates import Templates
+
+__all__ = [
+    "Study",
+    "StudyDeck",
+    "StudyIndex",
+    "example_study",
+    "has_run",
+    "read_study",
+    "read_study_index",
+    "write_decks",
+]
+
+INDEX_NAME = "study.json"
+Progress = Callable[[int, int, str], None]
+
+
+@dataclass(frozen=True)
+class StudyDeck:
+    """One deck of a study; `path` and `source` are relative to the study's folder."""
+
+    path: str
+    label: str
+    formula: str
+    potential: str
+    seed: int
+    protocol: str
+    source: str | None
+
+
+@dataclass(frozen=True)
+class StudyIndex:
+    """`study.json`: the decks of a study, each after the one it starts from."""
+
+    name: str
+    program_version: str
+    study: dict[str, Any]
+    decks: tuple[StudyDeck, ...]
+
+
+def write_decks(study: Study, out: Path, progress: Progress | None = None) -> list[Path]:
+    """Write all decks of a study and its index; return the decks in the order in which they can be run.
+
+    A deck that is there and has not run is written anew. One that has run is kept if the study still asks for the same,
+    so a study can be extended. After an error the folder is as it was.
+
+    Parameters
+    ----------
+    study
+        What to write.
+    out
+        The study's folder, made if need be.
+    progress
+        Called with the number of decks done, their total and the label of the next.
+
+    Raises
+    ------
+    StudyError
+        If a deck that has run would be changed, or the folder holds another study.
+    NaposError
+        If a composition, potential, structure or template is unfit; see the modules concerned.
+    """
+    templates = Templates(study.templates)
+    planned = list(_plan(study))
+    _refuse_foreign(study, out)
+    kept = {deck.path for deck in planned if _is_kept(deck, out / deck.path, study, templates)}
+    structures = _pack_all([deck for deck in planned if deck.path not in kept], progress)
+    with _undone_on_error() as write_anew:
+        for done, deck in enumerate(planned):
+            if progress:
+                progress(done, len(planned), deck.label)
+            if deck.path in kept:
+                continue
+            write_anew(out / deck.path)
+            render_deck(
+                out / deck.path,
+                composition=deck.composition,
+                potential=deck.potential,
+                protocol=deck.protocol,
+                seed=deck.seed,
+                structure=None if deck.source else structures[deck.structure_key],
+                source_deck=out / deck.source if deck.source else None,
+                label=deck.label,
+                templates=templates,
+                job=study.job,
+            )
+        _write_index(out, study, planned)
+    if progress:
+        progress(len(planned), len(planned), "done")
+    return [out / deck.path for deck in planned]
+
+
+def read_study_index(out: Path) -> StudyIndex:
+    """Read `study.json` of a study's folder.
+
+    Raises
+    ------
+    StudyError
+        If the folder holds no study, or its index is damaged.
+    """
+    path = out / INDEX_NAME
+    if not path.is_file():
+        raise StudyError(f"{out} holds no study: it has no {INDEX_NAME}")
+    try:
+        return TypeAdapter(StudyIndex).validate_json(path.read_text(encoding="utf-8"))
+    except ValidationError as error:
+        first = error.errors()[0]
+        raise StudyError(f"{path}: {'.'.join(str(part) for part in first['loc'])}: {first['msg']}") from None
+
+
+@dataclass(frozen=True)
+class _PlannedDeck:
+    """A deck to be written, with what its atoms are made from."""
+
+    path: str
+    label: str
+    composition: Composition
+    potential: Potential
+    protocol: Protocol
+    seed: int
+    source: str | None
+    counts: tuple[tuple[str, int], ...]
+    density: float | None
+    crystal: Crystal | None
+
+    @property
+    def elements(self) -> tuple[str, ...]:
+        return present_elements(self.potential, dict(self.counts))
+
+    @property
+    def structure_key(self) -> tuple[Any, ...]:
+        return (self.counts, self.density, self.crystal, None if self.crystal else self.seed, self.elements)
+
+
+@dataclass(frozen=True)
+class _Material:
+    """One composition or crystal of a study."""
+
+    folder: str
+    composition: Composition
+    counts: dict[str, int]
+    density: float | None
+    crystal: Crystal | None
+
+
+def _materials(study: Study) -> Iterator[_Material]:
+    for entry in study.compositions:
+        if isinstance(entry, Crystal):
+            counts = crystal(entry.crystal, entry.repeat).counts
+            composition = Composition.parse("".join(f"{e}{n}" for e, n in crystal(entry.crystal).counts.items()))
+            yield _Material(f"{entry.crystal}-crystal", composition, counts, None, entry)
+            continue
+        if isinstance(entry, Glass):
+            compositions, densities = [Composition.parse(entry.formula)], [entry.density_g_cm3]
+        else:
+            compositions = expand_series(entry.series, entry.x)
+            given = entry.density_g_cm3
+            densities = list(given) if isinstance(given, tuple) else [given] * len(compositions)
+        for composition, density in zip(compositions, densities, strict=True):
+            value = estimate_density(composition).value if density is None else density
+            counts = composition.cell(study.atoms).counts
+            yield _Material(composition.formula.replace("/", "_"), composition, counts, value, None)
+
+
+def _plan(study: Study) -> Iterator[_PlannedDeck]:
+    """All decks, sources before those that start from them."""
+    potentials = [load_potential(name) for name in study.potential]
+    folders: set[str] = set()
+    for material in _materials(study):
+        if material.folder in folders:
+            raise StudyError(f"compositions: {material.folder} is there twice")
+        folders.add(material.folder)
+        for potential in potentials:
+            present_elements(potential, material.counts)
+            for seed in study.seeds:
+                yield from _plan_replica(study, material, potential, seed)
+
+
+def _plan_replica(study: Study, material: _Material, potential: Potential, seed: int) -> Iterator[_PlannedDeck]:
+    """The decks of one structure: a diffusion preset starts from the melt-quench before it, a crystal is not melted."""
+    group = f"{material.folder}/{potential.name}/seed-{seed}"
+    quenched: str | None = None
+    for spec in study.protocols:
+        if material.crystal and isinstance(spec, MeltQuench):
+            continue
+        start = spec.start or (quenched if isinstance(spec, Diffusion) else None)
+        for protocol in protocols_of(spec):
+            yield _PlannedDeck(
+                path=f"{group}/{protocol.name}",
+                label=f"{material.folder}, {potential.name}, {protocol.name}, seed {seed}",
+                composition=material.composition,
+                potential=potential,
+                protocol=protocol,
+                seed=seed,
+                source=f"{group}/{start}" if start else None,
+                counts=tuple(material.counts.items()),
+                density=material.density,
+                crystal=material.crystal,
+            )
+        if isinstance(spec, MeltQuench):
+            quenched = spec.name
+
+
+def _pack_all(planned: list[_PlannedDeck], progress: Progress | None) -> dict[tuple[Any, ...], Structure]:
+    """The starting structures, before anything is written; replicas differ, potentials share them."""
+    structures: dict[tuple[Any, ...], Structure] = {}
+    wanted = {deck.structure_key: deck for deck in planned if not deck.source}
+    for done, (key, deck) in enumerate(wanted.items()):
+        if progress:
+            progress(done, len(wanted), f"packing {deck.label}")
+        if deck.crystal:
+            structures[key] = crystal(deck.crystal.crystal, deck.crystal.repeat, deck.elements)
+        else:
+            assert deck.density is not None
+            seed = derived_seed(deck.seed, "packing", deck.composition.formula)
+            structures[key] = pack(dict(deck.counts), deck.density, seed, deck.elements)
+    return structures
+
+
+def _refuse_foreign(study: Study, out: Path) -> None:
+    if (out / INDEX_NAME).is_file() and (found := read_study_index(out).name) != study.name:
+        raise StudyError(f"{out} holds the study {found!r}; write {study.name!r} into a folder of its own")
+
+
+def _is_kept(deck: _PlannedDeck, folder: Path, study: Study, templates: Templates) -> bool:
+    """Whether a deck has run and is what the study still asks for; False if it may be written anew."""
+    if not folder.exists():
+        return False
+    manifest = read_manifest(folder)
+    if not has_run(folder, manifest):
+        return False
+    if difference := _difference(deck, manifest, templates):
+        raise StudyError(f"{folder} has run and would be changed ({difference}); move it away or use another folder")
+    return True
+
+
+def has_run(folder: Path, manifest: Manifest) -> bool:
+    """Whether a deck has been started: it has a log, a restart file or a final structure."""
+    patterns = (manifest.thermo_pattern, "restart/*", manifest.final_structure, "run.json")
+    return any(any(folder.glob(pattern)) for pattern in patterns)
+
+
+def _difference(deck: _PlannedDeck, manifest: Manifest, templates: Templates) -> str | None:
+    """The first thing in which a planned deck differs from one that is there."""
+    source = f"../{Path(deck.source).name}" if deck.source else None
+    pairs = {
+        "protocol": (deck.protocol.model_dump(mode="json"), manifest.protocol),
+        "formula": (deck.composition.formula, manifest.formula),
+        "atoms": (dict(deck.counts), manifest.structure.counts),
+        "seed": (deck.seed, manifest.seed),
+        "potential": (deck.potential.card.model_dump(mode="json"), manifest.potential.card),
+        "start": (source, manifest.structure.source_deck),
+    }
+    if deck.density is not None and abs(deck.density - manifest.structure.density_g_cm3) > 1e-3 * deck.density:
+        return "density"
+    if any(templates.digest(name) != digest for name, digest in manifest.templates.items()):
+        return "templates"
+    return next((name for name, (planned, found) in pairs.items() if planned != found), None)
+
+
+def _write_index(out: Path, study: Study, planned: list[_PlannedDeck]) -> None:
+    decks = tuple(
+        StudyDeck(d.path, d.label, d.composition.formula, d.potential.name, d.seed, d.protocol.name, d.source)
+        for d in planned
+    )
+    index = StudyIndex(study.name, napos_lmp.__version__, study.model_dump(mode="json"), decks)
+    write_text(out / INDEX_NAME, json.dumps(dataclasses.asdict(index), indent=1) + "\n")
+
+
+@contextmanager
+def _undone_on_error() -> Iterator[Callable[[Path], None]]:
+    """Yield a function that makes room for a new folder; after an error, all such folders are as they were."""
+    moved: dict[Path, Path | None] = {}
+
+    def make_room(folder: Path) -> None:
+        moved[folder] = None
+        if folder.exists():
+            aside = folder.with_name(f".{folder.name}.before")
+            shutil.rmtree(aside, ignore_errors=True)
+            folder.rename(aside)
+            moved[folder] = aside
+
+    try:
+        yield make_room
+    except BaseException:
+        for folder, aside in moved.items():
+            shutil.rmtree(folder, ignore_errors=True)
+            if aside:
+                aside.rename(folder)
+        raise
+    for aside in moved.values():
+        if aside:
+            shutil.rmtree(aside)
