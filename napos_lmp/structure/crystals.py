@@ -49,7 +49,7 @@ CRYSTALS = {
         72,
         (9.583, 5.614, 5.547, 90, 90, 90),
         (("Si", (0, 0, 0.25)), ("S", (0.117, 0.208, 0))),
-        "orthorhombic Ibam, chains of edge-sharing SiS4, Peters and Krebs, Acta Cryst. B 38 (1982) 1270",
+        "orthorhombic Ibam, chains of edge-sharing SiS4, Peters and Krebs, Acta Cryst. B 38 (1982)",
     ),
 }
 
