@@ -16,6 +16,9 @@ from napos_lmp.composition import FORMAL_CHARGES, Composition, expand_series
 from napos_lmp.errors import CompositionError, NaposError
 from napos_lmp.formula import parse_formula
 
+settings.register_profile("busy machine", deadline=None)
+settings.load_profile("busy machine")
+
 F = Fraction
 COMPONENTS = {
     "Na2S": {"Na": 2, "S": 1},
@@ -222,7 +225,7 @@ def test_cells_have_the_smallest_error_there_is(text, size):
     assert composition.cell(size).composition_error == pytest.approx(float(min(e for e in errors if e is not None)))
 
 
-@settings(deadline=None, max_examples=60)
+@settings(max_examples=60)
 @given(joins, st.integers(60, 3000))
 def test_cells_are_neutral_whole_and_near_the_wanted_size(parts, n_atoms):
     composition = Composition.parse("+".join(f"{plain(amount)}{name}" for amount, name in parts))

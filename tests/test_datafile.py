@@ -117,7 +117,7 @@ def through_lammps(tmp_path_factory) -> dict[str, tuple[Structure, Structure, fl
         capture_output=True,
         text=True,
         check=False,
-        timeout=120,
+        timeout=300,
     )
     assert done.returncode == 0, done.stdout[-2000:] + done.stderr[-2000:]
     result = {}
