@@ -8,7 +8,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -135,6 +135,25 @@ def read_study_index(out: Path) -> StudyIndex:
     except ValidationError as error:
         first = error.errors()[0]
         raise StudyError(f"{path}: {'.'.join(str(part) for part in first['loc'])}: {first['msg']}") from None
+
+
+def deck_folders(folders: Iterable[Path]) -> list[Path]:
+    """Decks named one by one or by the folders of their studies, each once.
+
+    Raises
+    ------
+    StudyError
+        If a folder is neither a deck nor a study.
+    """
+    found: dict[Path, None] = {}
+    for folder in folders:
+        if (folder / MANIFEST_NAME).is_file():
+            found[folder] = None
+        elif (folder / INDEX_NAME).is_file():
+            found.update((folder / deck.path, None) for deck in read_study_index(folder).decks)
+        else:
+            raise StudyError(f"{folder} is neither a deck nor a study: it has no {MANIFEST_NAME} and no {INDEX_NAME}")
+    return list(found)
 
 
 @dataclass(frozen=True)

@@ -93,14 +93,25 @@ def _checked_counts(counts: dict[str, int], elements: tuple[str, ...]) -> dict[s
     return numbers
 
 
-def _run_packmol(numbers: dict[str, int], edge: float, scale: float, seed: int) -> NDArray[np.float64] | None:
-    """Positions from one packmol run in a periodic cube, or None when it found no arrangement in time."""
+def packmol_program() -> Path:
+    """The packmol program that comes with the Python package of that name.
+
+    Raises
+    ------
+    StructureError
+        If it is not there.
+    """
     from packmol.cli import get_binary_path
 
     try:
-        binary = get_binary_path()
+        return Path(get_binary_path())
     except FileNotFoundError:
         raise StructureError("the packmol program is missing; install the Python package packmol again") from None
+
+
+def _run_packmol(numbers: dict[str, int], edge: float, scale: float, seed: int) -> NDArray[np.float64] | None:
+    """Positions from one packmol run in a periodic cube, or None when it found no arrangement in time."""
+    binary = packmol_program()
     widest = max(contact_distance(element, element) for element in numbers)
     lines = [
         f"tolerance {widest * scale:.6f}",

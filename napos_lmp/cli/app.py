@@ -1,0 +1,42 @@
+"""The tree of commands."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from napos_lmp.cli import library, line, machine, training
+
+app = typer.Typer(
+    name="napos-lmp",
+    help="From a glass composition to structure and Na conductivity, with machine-learning potentials in LAMMPS.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    rich_markup_mode="rich",
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+
+def _show_version(wanted: bool) -> None:
+    if wanted:
+        from napos_lmp import __version__
+
+        typer.echo(f"napos-lmp {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _options(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_show_version, is_eager=True, help="Show the version and exit.")
+    ] = False,
+) -> None:
+    pass
+
+
+for command in (line.init, line.deck, line.run, line.analyse, line.report, line.demo, machine.doctor):
+    app.command()(command)
+app.add_typer(library.potentials, name="potentials")
+app.add_typer(library.templates, name="templates")
+app.add_typer(training.train, name="train")

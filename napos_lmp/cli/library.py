@@ -1,0 +1,107 @@
+"""`napos-lmp potentials` and `napos-lmp templates`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from napos_lmp.cli.output import Json, print_json, print_table
+
+potentials = typer.Typer(help="List, show and accept potentials.", no_args_is_help=True)
+templates = typer.Typer(help="List, show and copy the LAMMPS templates.", no_args_is_help=True)
+
+Own = Annotated[
+    Path | None, typer.Option("--templates", help="Your folder of templates that stand in for shipped ones.")
+]
+
+
+@potentials.command("list")
+def list_potentials(as_json: Json = False) -> None:
+    """List the potentials that studies can name."""
+    from napos_lmp.potential import available_potentials
+
+    found = available_potentials()
+    if as_json:
+        print_json([{"name": p.name, "backend": p.backend, "elements": p.elements, "folder": p.folder} for p in found])
+        return
+    rows = [(p.name, p.backend, " ".join(p.elements), f"{p.cutoff:g}", p.card.description) for p in found]
+    print_table(("name", "back-end", "elements", "cutoff (A)", "description"), rows)
+
+
+@potentials.command("show")
+def show_potential(
+    name: Annotated[str, typer.Argument(help="Name, or folder with a card.")], as_json: Json = False
+) -> None:
+    """Show the card of a potential: what it was trained on, its errors and what to distrust."""
+    import yaml
+
+    from napos_lmp.potential import load_potential
+
+    card = load_potential(name).card.model_dump(mode="json", exclude_none=True)
+    if as_json:
+        print_json(card)
+    else:
+        typer.echo(yaml.safe_dump(card, sort_keys=False, allow_unicode=True, width=100), nl=False)
+
+
+@potentials.command("add")
+def add_potential(
+    source: Annotated[Path, typer.Argument(help="Folder with a card, or a bare model file.")],
+    name: Annotated[str | None, typer.Option(help="Name for a bare model file.")] = None,
+    as_json: Json = False,
+) -> None:
+    """Accept a potential. A model file can run code: accept only what you know the origin of."""
+    from napos_lmp.errors import PotentialError
+    from napos_lmp.files import sha256_of
+    from napos_lmp.potential import add_model_file, read_potential
+    from napos_lmp.potential import add_potential as accept
+
+    if source.is_dir():
+        offered = read_potential(source)
+        typer.echo(f"accepting {offered.file} with SHA-256 {offered.sha256}", err=True)
+        added = accept(source)
+    else:
+        if name is None:
+            raise PotentialError(f"{source} is no folder with a card; a bare model file needs --name")
+        if source.is_file():
+            typer.echo(f"accepting {source} with SHA-256 {sha256_of(source)}", err=True)
+        added = add_model_file(source, name)
+    if as_json:
+        print_json({"name": added.name, "folder": added.folder, "sha256": added.sha256})
+    else:
+        typer.echo(f"{added.name} is in {added.folder}")
+
+
+@templates.command("list")
+def list_templates(own: Own = None, as_json: Json = False) -> None:
+    """List the templates in force, shipped or your own."""
+    from napos_lmp.templates import Templates
+
+    found = Templates(own).catalogue()
+    if as_json:
+        print_json([{"name": t.name, "own": t.is_own, "path": t.path, "summary": t.summary} for t in found])
+        return
+    print_table(
+        ("template", "from", "what it is"), [(t.name, "you" if t.is_own else "shipped", t.summary) for t in found]
+    )
+
+
+@templates.command("show")
+def show_template(name: Annotated[str, typer.Argument(help="Such as stages/melt.lmp.")], own: Own = None) -> None:
+    """Print a template."""
+    from napos_lmp.templates import Templates
+
+    typer.echo(Templates(own).source(name), nl=False)
+
+
+@templates.command("copy")
+def copy_template(
+    name: Annotated[str, typer.Argument(help="Such as stages/melt.lmp.")],
+    folder: Annotated[Path, typer.Argument(help="Your folder of templates.")],
+) -> None:
+    """Copy a template into your own folder, to be edited there; `templates: FOLDER` in a study uses it."""
+    from napos_lmp.templates import Templates
+
+    typer.echo(str(Templates().copy(name, folder)))

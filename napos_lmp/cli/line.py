@@ -1,0 +1,123 @@
+"""The main job, command by command: init, deck, run, analyse, report, and the demo that does it all."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from napos_lmp.cli.output import Json, counted_progress, print_json, print_table
+
+Decks = Annotated[list[Path], typer.Argument(help="Decks, or folders of studies.")]
+Lammps = Annotated[str | None, typer.Option("--lammps", help="LAMMPS program; else NAPOS_LMP_LAMMPS, else `lmp`.")]
+Jobs = Annotated[int, typer.Option(min=1, help="Decks run side by side.")]
+Ranks = Annotated[int, typer.Option(min=1, help="MPI ranks of each deck.")]
+Threads = Annotated[int | None, typer.Option(min=1, help="Threads of each rank; the cores shared out by default.")]
+
+
+def init(study: Annotated[Path, typer.Argument(help="File to write.")] = Path("study.yaml")) -> None:
+    """Write a commented example study to start from."""
+    from napos_lmp.errors import StudyError
+    from napos_lmp.files import write_text
+    from napos_lmp.study_file import example_study
+
+    if study.exists():
+        raise StudyError(f"{study} exists already and is not overwritten")
+    write_text(study, example_study())
+    typer.echo(f"wrote {study}; next: napos-lmp deck {study} --out {study.stem}")
+
+
+def deck(
+    study: Annotated[Path, typer.Argument(help="Study file (YAML).")],
+    out: Annotated[Path, typer.Option(help="Folder for the decks.")],
+    as_json: Json = False,
+) -> None:
+    """Write the LAMMPS decks of a study; decks that have run are kept."""
+    from napos_lmp.study import write_decks
+    from napos_lmp.study_file import read_study
+
+    with counted_progress("decks") as show:
+        folders = write_decks(read_study(study), out, show)
+    if as_json:
+        print_json(folders)
+        return
+    for folder in folders:
+        typer.echo(str(folder))
+    typer.echo(f"{len(folders)} decks; next: napos-lmp run {out}", err=True)
+
+
+def run(
+    decks: Decks,
+    ranks: Ranks = 1,
+    threads: Threads = None,
+    jobs: Jobs = 1,
+    lammps: Lammps = None,
+    force: Annotated[bool, typer.Option(help="Run although files of a deck were changed by hand.")] = False,
+    as_json: Json = False,
+) -> None:
+    """Run decks, or go on with interrupted ones; Ctrl-C stops cleanly."""
+    from napos_lmp.engine import run_decks
+    from napos_lmp.study import deck_folders
+
+    outcomes = run_decks(deck_folders(decks), ranks=ranks, threads=threads, jobs=jobs, lammps=lammps, force=force)
+    if as_json:
+        print_json([dataclasses.asdict(outcome) for outcome in outcomes])
+    else:
+        for outcome in outcomes:
+            typer.echo(f"{outcome.deck}: {outcome.sentence}")
+    statuses = {outcome.status for outcome in outcomes}
+    if statuses & {"failed", "skipped"}:
+        raise typer.Exit(2)
+    if "stopped" in statuses:
+        raise typer.Exit(130)
+
+
+def analyse(
+    decks: Decks,
+    force: Annotated[bool, typer.Option(help="Analyse again although nothing changed.")] = False,
+    as_json: Json = False,
+) -> None:
+    """Measure structure and transport of decks that have run."""
+    from napos_lmp.analysis.deck import analyse_deck
+    from napos_lmp.study import deck_folders
+
+    folders = deck_folders(decks)
+    results = []
+    with counted_progress("analysed") as show:
+        for done, folder in enumerate(folders):
+            show(done, len(folders), str(folder))
+            results.append(analyse_deck(folder, force=force))
+        show(len(folders), len(folders), "")
+    if as_json:
+        print_json([result.as_dict() for result in results])
+    else:
+        for folder in folders:
+            typer.echo(f"{folder / 'analysis' / 'analysis.json'}")
+
+
+def report(study: Annotated[Path, typer.Argument(help="Folder of a study.")], as_json: Json = False) -> None:
+    """Write the report of a study: one HTML page, with every number as CSV and JSON beside it."""
+    from napos_lmp.report import headline, write_report
+
+    page = write_report(study)
+    if as_json:
+        print_json({"report": page, "headline": [dataclasses.asdict(line) for line in headline(study)]})
+    else:
+        typer.echo(str(page))
+
+
+def demo(
+    out: Annotated[Path, typer.Option(help="Folder of the demo; run again to go on.")] = Path("napos-lmp-demo"),
+    potential: Annotated[str, typer.Option(help="Potential to run with.")] = "napos-deepmd",
+    jobs: Jobs = 2,
+) -> None:
+    """Two glasses from composition to report in about ten minutes on two cores."""
+    from napos_lmp.demo import run_demo
+    from napos_lmp.report import headline
+
+    with counted_progress("decks") as show:
+        page = run_demo(out, potential, jobs, show)
+    print_table(("glass", "quantity", "value"), [(line.glass, line.quantity, line.text) for line in headline(out)])
+    typer.echo(f"report: {page}")
