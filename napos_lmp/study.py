@@ -21,7 +21,7 @@ from napos_lmp.composition import Composition, expand_series
 from napos_lmp.deck import present_elements, render_deck
 from napos_lmp.errors import StudyError
 from napos_lmp.files import write_text
-from napos_lmp.manifest import Manifest, read_manifest
+from napos_lmp.manifest import MANIFEST_NAME, Manifest, read_manifest
 from napos_lmp.potential import Potential, load_potential
 from napos_lmp.presets import Diffusion, MeltQuench, protocols_of
 from napos_lmp.protocol import Protocol, derived_seed
