@@ -32,12 +32,14 @@ def print_table(columns: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
 
 @contextmanager
 def counted_progress(description: str) -> Iterator[Callable[[int, int, str], None]]:
-    """Show a bar on standard error; yields a callback of items done, items in all, and what is being done."""
+    """Show a bar on a terminal's standard error; yields a callback of items done, items in all, and what is being done."""
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    with Progress(*columns, TextColumn("{task.fields[now]}"), console=Console(stderr=True)) as bar:
+    console = Console(stderr=True)
+    now = TextColumn("{task.fields[now]}")
+    with Progress(*columns, now, console=console, transient=True, disable=not console.is_terminal) as bar:
         task = bar.add_task(description, total=None, now="")
 
         def show(done: int, total: int, now: str) -> None:
