@@ -40,7 +40,7 @@ TABLE: dict[frozenset[str], float] = {
 }
 """Cutoffs in A for pairs with no usable minimum of their own.
 
-P-S, P-O, Si-S, Si-O, B-O, Na-S, Na-O and P-P are first minima of published g(r) of glasses (docs/structure-analysis.md);
+P-S, P-O, Si-S, Si-O, B-O, Na-S, Na-O and P-P are first minima of published g(r) (docs/structure-analysis.md);
 the rest are 1.15 to 1.25 times the single-bond length of the pair.
 """
 

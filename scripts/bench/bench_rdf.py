@@ -15,7 +15,7 @@ import warnings
 from itertools import combinations_with_replacement
 from pathlib import Path
 
-import MDAnalysis as mda
+import MDAnalysis
 import numpy as np
 from MDAnalysis.analysis.rdf import InterRDF
 from scipy.spatial import cKDTree
@@ -27,21 +27,21 @@ DENSITY = 0.0415
 LATTICE = 64
 
 
-def write_frames(path: Path, n_atoms: int, n_frames: int, seed: int) -> mda.Universe:
+def write_frames(path: Path, n_atoms: int, n_frames: int, seed: int) -> MDAnalysis.Universe:
     """Frames of points that keep 1.5 A apart, in a cube of Na4P2S5O2's number density."""
     generator = np.random.default_rng(seed)
     shares = np.array(list(COMPOSITION.values())) / sum(COMPOSITION.values())
     counts = np.floor(shares * n_atoms).astype(int)
     counts[0] += n_atoms - counts.sum()
     length = (n_atoms / DENSITY) ** (1 / 3)
-    universe = mda.Universe.empty(n_atoms, trajectory=True)
+    universe = MDAnalysis.Universe.empty(n_atoms, trajectory=True)
     universe.add_TopologyAttr("elements", np.repeat(list(COMPOSITION), counts))
     universe.dimensions = [length, length, length, 90, 90, 90]
-    with mda.Writer(str(path), n_atoms) as writer:
+    with MDAnalysis.Writer(str(path), n_atoms) as writer:
         for _ in range(n_frames):
             universe.atoms.positions = spread(generator, n_atoms, length)
             writer.write(universe.atoms)
-    return mda.Universe(universe._topology, str(path))
+    return MDAnalysis.Universe(universe._topology, str(path))
 
 
 def spread(generator: np.random.Generator, n_atoms: int, length: float) -> np.ndarray:
@@ -54,7 +54,7 @@ def spread(generator: np.random.Generator, n_atoms: int, length: float) -> np.nd
         points[moved] = generator.random((len(moved), 3)) * length
 
 
-def compare(universe: mda.Universe, r_max: float, bin_width: float, repeats: int, threads: int | None) -> None:
+def compare(universe: MDAnalysis.Universe, r_max: float, bin_width: float, repeats: int, threads: int | None) -> None:
     bins = round(r_max / bin_width)
     ours, theirs = [], []
     for _ in range(repeats):
