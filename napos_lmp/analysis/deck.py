@@ -1,0 +1,322 @@
+"""What makes sense to measure on a deck, measured: `analysis.json` and one CSV for each curve.
+
+Equilibrations and productions give temperature, pressure, energy and, at constant pressure, density from the log. The
+structure is measured on each production, or on the last stage at constant temperature where there is none; transport
+is measured on each production. A measurement that the data do not support is recorded as refused, with the reason.
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+import tempfile
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+import napos_lmp
+from napos_lmp.analysis.averages import mean_estimate
+from napos_lmp.analysis.base import Result, write_table
+from napos_lmp.analysis.diffusion import A2_PER_PS_IN_CM2_PER_S, DiffusionCoefficient
+from napos_lmp.analysis.msd import MeanSquareDisplacement
+from napos_lmp.analysis.network import NetworkSpeciation
+from napos_lmp.analysis.quantities import network_quantities, refused, shell_quantities
+from napos_lmp.analysis.rdf import PartialRDF, PartialRDFResult
+from napos_lmp.analysis.results import (
+    ANALYSIS_FOLDER,
+    RESULT_NAME,
+    DeckResult,
+    InputFile,
+    Quantity,
+    StageResult,
+    Window,
+    read_deck_result,
+)
+from napos_lmp.errors import AnalysisError, NaposError
+from napos_lmp.files import sha256_of
+from napos_lmp.manifest import MANIFEST_NAME, StageRecord
+from napos_lmp.trajectory import DeckTrajectory
+
+Progress = Callable[[str], None]
+Floats = NDArray[np.float64]
+
+MOST_STRUCTURE_FRAMES = 500
+"""Frames that the structure is averaged over; a longer stage is read in equal strides."""
+
+_STEADY = ("anneal", "equilibrate", "produce")
+_THERMO_COLUMNS = {
+    "Temp": "temperature_K",
+    "Density": "density_g_cm3",
+    "PotEng": "potential_energy_eV_atom",
+    "Press": "pressure_bar",
+}
+
+
+def analyse_deck(deck: str | Path, *, force: bool = False, progress: Progress | None = None) -> DeckResult:
+    """Measure what a deck's trajectory and logs support, and save it in the deck's folder ``analysis``.
+
+    An analysis that is up to date with the manifest, the trajectory, the logs and this version of the program is
+    returned as it is.
+
+    Parameters
+    ----------
+    deck
+        The deck's folder; its run may be unfinished.
+    force
+        Measure again even so.
+    progress
+        Is told in a few words what is being measured.
+
+    Raises
+    ------
+    DeckError
+        If the folder is no deck.
+    TrajectoryError
+        If its trajectory contradicts its manifest.
+    """
+    folder = Path(deck)
+    trajectory = DeckTrajectory(folder)
+    inputs = _inputs(trajectory)
+    digest = sha256_of(folder / MANIFEST_NAME)
+    if not force and (known := _up_to_date(folder, digest, inputs)) is not None:
+        return known
+    analysis = _DeckAnalysis(trajectory, progress or (lambda _: None))
+    analysis.measure()
+    manifest = trajectory.manifest
+    result = DeckResult(
+        program_version=napos_lmp.__version__,
+        label=manifest.label,
+        formula=manifest.formula,
+        seed=manifest.seed,
+        manifest_sha256=digest,
+        inputs=inputs,
+        last_step=analysis.last_step,
+        complete=(folder / manifest.final_structure).is_file(),
+        thermo="thermo.csv" if "thermo.csv" in analysis.tables else None,
+        stages=tuple(stage.result() for stage in analysis.stages),
+        refusals=analysis.refusals,
+    )
+    _write(folder, result, analysis.tables)
+    return result
+
+
+@dataclass
+class _StageDraft:
+    """A stage's result while it is being measured."""
+
+    record: StageRecord
+    quantities: list[Quantity] = field(default_factory=list)
+    windows: list[Window] = field(default_factory=list)
+    files: dict[str, str] = field(default_factory=dict)
+    refusals: dict[str, str] = field(default_factory=dict)
+    facts: dict[str, Any] = field(default_factory=dict)
+
+    def result(self) -> StageResult:
+        return StageResult(
+            stage=self.record.name,
+            kind=self.record.kind,
+            temperature_K=self.record.temperature_stop_K,
+            quantities=tuple(self.quantities),
+            windows=tuple(self.windows),
+            files=self.files,
+            refusals=self.refusals,
+            **self.facts,
+        )
+
+
+class _DeckAnalysis:
+    """One pass over a deck; `measure` fills the drafts and the tables."""
+
+    def __init__(self, trajectory: DeckTrajectory, progress: Progress) -> None:
+        self._trajectory = trajectory
+        self._manifest = trajectory.manifest
+        self._progress = progress
+        self.stages: list[_StageDraft] = []
+        self.tables: dict[str, dict[str, ArrayLike] | Result] = {}
+        self.refusals: dict[str, str] = {}
+        self.last_step: int | None = None
+        self._thermo: dict[str, dict[str, Floats]] = {}
+
+    def measure(self) -> None:
+        self._read_thermo()
+        for record in self._manifest.stages:
+            if record.kind not in _STEADY or record.temperature_start_K != record.temperature_stop_K:
+                continue
+            draft = _StageDraft(record)
+            self._describe_frames(draft)
+            self._measure_thermo(draft)
+            if record.name in self._measured_stages():
+                self._measure_frames(draft)
+            self.stages.append(draft)
+        if self.stages and not any(stage.ensemble == "npt" for stage in self._manifest.stages):
+            put_in = self._manifest.structure.density_g_cm3
+            reason = f"no stage is at constant pressure: the density is the one put in, {put_in:.3f} g/cm3"
+            self.stages[-1].quantities.append(refused("density", "density", "g/cm^3", reason))
+
+    def _measured_stages(self) -> set[str]:
+        steady = [s for s in self._manifest.stages if s.kind in _STEADY and s.dump is not None]
+        produced = {stage.name for stage in steady if stage.kind == "produce"}
+        return produced or {stage.name for stage in steady[-1:]}
+
+    def _read_thermo(self) -> None:
+        for record in self._manifest.stages:
+            if record.kind != "minimise":
+                try:
+                    self._thermo[record.name] = self._trajectory.thermo(record.name)
+                except NaposError as error:
+                    self.refusals.setdefault("thermo", str(error))
+        if not self._thermo:
+            return
+        parts = list(self._thermo.values())
+        shared = [name for name in _THERMO_COLUMNS if all(name in part for part in parts)]
+        joined = {name: np.concatenate([part[name] for part in parts]) for name in ("Step", "time_ps", *shared)}
+        self.last_step = int(joined["Step"][-1])
+        table: dict[str, ArrayLike] = {"time_ps": joined["time_ps"], "step": joined["Step"].astype(np.int64)}
+        table.update({_THERMO_COLUMNS[name]: joined[name] / self._divisor(name) for name in shared})
+        self.tables["thermo.csv"] = table
+
+    def _divisor(self, column: str) -> int:
+        return self._manifest.structure.n_atoms if column == "PotEng" else 1
+
+    def _describe_frames(self, draft: _StageDraft) -> None:
+        report = self._trajectory.report.get(draft.record.name)
+        if report is None:
+            return
+        if report.last_step is not None:
+            self.last_step = max(self.last_step or 0, report.last_step)
+        draft.facts = {
+            "segments": tuple(segment.file for segment in report.segments if segment.used_frames),
+            "n_frames": report.n_frames,
+            "expected_frames": report.expected_frames,
+            "messages": tuple(report.messages),
+        }
+
+    def _measure_thermo(self, draft: _StageDraft) -> None:
+        """Means over the stage; density and energy over its second half, when it has settled."""
+        thermo = self._thermo.get(draft.record.name)
+        if thermo is None:
+            return
+        late = slice(len(thermo["Step"]) // 2, None)
+        temperature = mean_estimate(thermo["Temp"], "K")
+        draft.facts["measured_temperature_K"] = temperature.value
+        draft.quantities.append(Quantity.of_estimate("temperature", "measured temperature", temperature))
+        pressure = mean_estimate(thermo["Press"][late] * 1e-4, "GPa")
+        draft.quantities.append(Quantity.of_estimate("pressure", "pressure", pressure))
+        energy = mean_estimate(thermo["PotEng"][late] / self._manifest.structure.n_atoms, "eV/atom")
+        draft.quantities.append(Quantity.of_estimate("energy", "potential energy", energy))
+        if draft.record.ensemble == "npt":
+            density = mean_estimate(thermo["Density"][late], "g/cm^3")
+            draft.quantities.append(Quantity.of_estimate("density", "density", density))
+
+    def _measure_frames(self, draft: _StageDraft) -> None:
+        try:
+            universe = self._trajectory.universe(draft.record.name)
+        except NaposError as error:
+            draft.refusals["structure"] = str(error)
+            return
+        draft.facts["used_frames"] = len(universe.trajectory)
+        self._measure_structure(draft, universe)
+        if draft.record.kind == "produce":
+            self._measure_transport(draft, universe)
+
+    def _measure_structure(self, draft: _StageDraft, universe: Any) -> None:
+        name = draft.record.name
+        step = -(-len(universe.trajectory) // MOST_STRUCTURE_FRAMES)
+        self._progress(f"{name}: pair distribution functions")
+        try:
+            pairs = PartialRDF(universe).run(step=step)
+        except AnalysisError as error:
+            draft.refusals["structure"] = str(error)
+            return
+        self._save(draft, "rdf", pairs)
+        self._save(draft, "shells", pairs.shells())
+        draft.quantities.extend(shell_quantities(pairs))
+        self._progress(f"{name}: network")
+        self._measure_network(draft, universe, pairs, step)
+
+    def _measure_network(self, draft: _StageDraft, universe: Any, pairs: PartialRDFResult, step: int) -> None:
+        try:
+            network = NetworkSpeciation(universe, rdf=pairs).run(step=step)
+        except AnalysisError as error:
+            draft.refusals["network"] = str(error)
+            return
+        self._save(draft, "network", network)
+        draft.quantities.extend(network_quantities(network))
+
+    def _measure_transport(self, draft: _StageDraft, universe: Any) -> None:
+        self._progress(f"{draft.record.name}: mean-square displacements")
+        try:
+            displacements = MeanSquareDisplacement(universe).run()
+        except AnalysisError as error:
+            draft.refusals["transport"] = str(error)
+            return
+        self._save(draft, "msd", displacements)
+        for species in displacements.species:
+            key, label = f"diffusion.{species}", f"self-diffusion coefficient of {species}"
+            try:
+                found = DiffusionCoefficient(displacements, species).run()
+            except AnalysisError as error:
+                draft.quantities.append(refused(key, label, "cm^2/s", str(error)))
+                continue
+            draft.quantities.append(Quantity.of_estimate(key, label, found.diffusion))
+            draft.windows.append(
+                Window(
+                    species=species,
+                    start_ps=found.window_start,
+                    stop_ps=found.window_stop,
+                    intercept_A2=found.intercept,
+                    slope_A2_ps=6 * found.diffusion.value / A2_PER_PS_IN_CM2_PER_S,
+                )
+            )
+
+    def _save(self, draft: _StageDraft, measurement: str, result: Result) -> None:
+        name = f"{measurement}.{draft.record.name}.csv"
+        self.tables[name] = result
+        draft.files[measurement] = name
+
+
+def _inputs(trajectory: DeckTrajectory) -> dict[str, InputFile]:
+    """Every file that the analysis reads, manifest apart."""
+    manifest, folder = trajectory.manifest, trajectory.folder
+    patterns = [manifest.thermo_pattern, *(stage.dump.pattern for stage in manifest.stages if stage.dump)]
+    paths = {path for pattern in patterns for path in folder.glob(pattern)}
+    paths |= {path for name in (manifest.structure.file, manifest.final_structure) if (path := folder / name).is_file()}
+    return {
+        path.relative_to(folder).as_posix(): InputFile(size=path.stat().st_size, changed_ns=path.stat().st_mtime_ns)
+        for path in sorted(paths)
+    }
+
+
+def _up_to_date(folder: Path, digest: str, inputs: dict[str, InputFile]) -> DeckResult | None:
+    try:
+        known = read_deck_result(folder)
+    except AnalysisError:
+        return None
+    if known is None or known.manifest_sha256 != digest or known.inputs != inputs:
+        return None
+    return known if known.program_version == napos_lmp.__version__ else None
+
+
+def _write(folder: Path, result: DeckResult, tables: dict[str, dict[str, ArrayLike] | Result]) -> None:
+    """Put a new folder ``analysis`` in the place of an older one, whole or not at all."""
+    target = folder / ANALYSIS_FOLDER
+    work = Path(tempfile.mkdtemp(prefix=f".{ANALYSIS_FOLDER}.", dir=folder))
+    try:
+        new = work / "new"
+        new.mkdir()
+        for name, table in tables.items():
+            if isinstance(table, Result):
+                table.to_csv(new / name)
+            else:
+                write_table(new / name, table)
+        content = json.dumps(result.as_dict(), indent=1, ensure_ascii=False, allow_nan=False)
+        (new / RESULT_NAME).write_text(content + "\n", encoding="utf-8")
+        if target.exists():
+            target.replace(work / "old")
+        new.replace(target)
+    finally:
+        shutil.rmtree(work, ignore_errors=True)

@@ -1,0 +1,155 @@
+"""`analysis.json`: what was measured on a deck, from which data, and what was refused.
+
+The file lies in the folder `analysis` of the deck beside one CSV for each curve. It names every input with its size
+and time of change, so that a later look can tell whether it is up to date.
+"""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import Field, ValidationError
+
+from napos_lmp.analysis.base import Estimate
+from napos_lmp.errors import AnalysisError
+from napos_lmp.manifest import Record
+
+ANALYSIS_FOLDER = "analysis"
+RESULT_NAME = "analysis.json"
+
+
+class Quantity(Record):
+    """One measured number.
+
+    `key` is made of the quantity and what it is of, such as ``density``, ``fraction.P.n1``, ``diffusion.Na``. `value`
+    is None where it was refused, and `refused` says why. `low` and `high` are the ends of the interval within this run
+    at confidence `level`, None where there is none, and `note` says why.
+    """
+
+    key: str
+    label: str
+    unit: str
+    value: float | None = None
+    low: float | None = None
+    high: float | None = None
+    level: float = 0.95
+    note: str = ""
+    refused: str = ""
+
+    @classmethod
+    def of_estimate(cls, key: str, label: str, estimate: Estimate) -> Quantity:
+        """A quantity from what a measurement returned; NaN becomes None."""
+        value = _finite(estimate.value)
+        return cls(
+            key=key,
+            label=label,
+            unit=estimate.unit,
+            value=value,
+            low=_finite(estimate.low),
+            high=_finite(estimate.high),
+            level=estimate.level,
+            note=estimate.note if value is not None else "",
+            refused="" if value is not None else estimate.note or "the data hold no such event",
+        )
+
+
+class Window(Record):
+    """Lag times in ps between which a diffusion coefficient was fitted to the MSD of a species."""
+
+    species: str
+    start_ps: float
+    stop_ps: float
+    intercept_A2: float
+    slope_A2_ps: float
+
+
+class StageResult(Record):
+    """What was measured on the frames and the log of one stage.
+
+    `files` holds the curves: the name of the measurement and a CSV file beside ``analysis.json``. `refusals` are whole
+    measurements that could not be made. `messages` say what was dropped from the trajectory.
+    """
+
+    stage: str
+    kind: str
+    temperature_K: float | None
+    measured_temperature_K: float | None = None
+    segments: tuple[str, ...] = ()
+    n_frames: int = 0
+    expected_frames: int = 0
+    used_frames: int = 0
+    quantities: tuple[Quantity, ...] = ()
+    windows: tuple[Window, ...] = ()
+    files: dict[str, str] = Field(default_factory=dict)
+    refusals: dict[str, str] = Field(default_factory=dict)
+    messages: tuple[str, ...] = ()
+
+    def get(self, key: str) -> Quantity | None:
+        """The quantity with a key, if it was looked at."""
+        return next((quantity for quantity in self.quantities if quantity.key == key), None)
+
+
+class InputFile(Record):
+    """A file that was read: size in bytes and time of change in ns since 1970."""
+
+    size: int
+    changed_ns: int
+
+
+class DeckResult(Record):
+    """All that was measured on one deck.
+
+    `manifest_sha256` is of ``deck.json``. `last_step` is the newest step in the logs and trajectories, None for a deck
+    that has not been started. `thermo` is the CSV of the thermodynamic output of all stages, None where there is none.
+    """
+
+    schema_version: Literal[1] = 1
+    program_version: str
+    label: str
+    formula: str
+    seed: int
+    manifest_sha256: str
+    inputs: dict[str, InputFile]
+    last_step: int | None
+    complete: bool
+    thermo: str | None = None
+    stages: tuple[StageResult, ...] = ()
+    refusals: dict[str, str] = Field(default_factory=dict)
+
+    def as_dict(self) -> dict[str, Any]:
+        """The result as JSON-ready values."""
+        return self.model_dump(mode="json")
+
+    def get(self, key: str, kinds: tuple[str, ...] = ()) -> Quantity | None:
+        """The quantity with a key from the last stage that has it; `kinds` restricts the stages by their kind."""
+        for stage in reversed(self.stages):
+            if kinds and stage.kind not in kinds:
+                continue
+            if (found := stage.get(key)) is not None:
+                return found
+        return None
+
+
+def read_deck_result(deck: Path) -> DeckResult | None:
+    """Read ``analysis/analysis.json`` of a deck; None where it was not analysed.
+
+    Raises
+    ------
+    AnalysisError
+        If the file is damaged or of another version.
+    """
+    path = deck / ANALYSIS_FOLDER / RESULT_NAME
+    if not path.is_file():
+        return None
+    try:
+        return DeckResult.model_validate_json(path.read_text(encoding="utf-8"))
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(str(part) for part in first["loc"]) or "the file"
+        raise AnalysisError(f"{path}: {where}: {first['msg']}; analyse the deck again with force") from None
+
+
+def _finite(value: float) -> float | None:
+    return value if math.isfinite(value) else None
