@@ -67,14 +67,13 @@ def mean_estimate(
     frames = len(values) * frames_each
     if len(values) > 1 and np.ptp(values) <= 1e-12 * max(1.0, abs(mean)):
         return _bare(mean, unit, f"the same in all {frames} frames; only replicas can give an interval")
-    length = max(2, math.ceil(2 * statistical_inefficiency(values))) if len(values) >= 2 * FEWEST_BLOCKS else 1
+    if len(values) < 2 * FEWEST_BLOCKS:
+        return _bare(mean, unit, f"{frames} frames are too few; an interval needs {2 * FEWEST_BLOCKS}")
+    length = max(2, math.ceil(2 * statistical_inefficiency(values)))
     blocks = len(values) // length
-    if blocks < FEWEST_BLOCKS or len(values) < 2 * FEWEST_BLOCKS:
+    if blocks < FEWEST_BLOCKS:
         return _bare(
-            mean,
-            unit,
-            f"{frames} frames hold {blocks if len(values) >= 2 * FEWEST_BLOCKS else 'too few'} independent blocks; "
-            f"an interval needs {2 * FEWEST_BLOCKS} frames and {FEWEST_BLOCKS} blocks",
+            mean, unit, f"{frames} frames change too slowly: {blocks} of the {FEWEST_BLOCKS} independent blocks needed"
         )
     from scipy.special import stdtrit
 

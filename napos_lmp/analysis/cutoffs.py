@@ -48,6 +48,7 @@ _SMOOTHING = 0.06
 _LEAST_PAIRS = 25
 _LEAST_COORDINATION = 0.05
 _LEAST_CHANGE = 0.1
+_INTO_GAP = 0.3
 
 
 @dataclass(frozen=True)
@@ -85,7 +86,7 @@ def first_shell(edges: Floats, counts: Integers, ideal: Floats, fewer: float) ->
     g(r) is smoothed with a Gaussian of 0.06 A. The first peak is the first stretch above 1 that rises over its Poisson
     noise and holds 25 pairs and 0.05 neighbours an atom (so single homopolar bonds are no shell). Its minimum is the
     lowest point before g(r) rises again by 0.1 and four times the noise; where g(r) is flat there (an empty gap), the
-    middle of the flat part.
+    middle of the flat part, at most 0.3 A behind its beginning.
 
     Parameters
     ----------
@@ -115,9 +116,9 @@ def first_shell(edges: Floats, counts: Integers, ideal: Floats, fewer: float) ->
         peak = int(begin + np.argmax(g[begin:end]))
         pairs = counts[begin:end].sum()
         if g[peak] > 1 + change[peak] and pairs >= _LEAST_PAIRS and pairs >= _LEAST_COORDINATION * fewer:
-            place, note = _first_minimum(g[end:], noise[end:], change[end:])
-            minimum = float(edges[end + place]) if place is not None else math.nan
-            return FirstShell(float(centres[peak]), float(g[peak]), minimum, note)
+            place, note = _first_minimum(g[end:], noise[end:], change[end:], round(_INTO_GAP / (edges[1] - edges[0])))
+            minimum = round(float(edges[end + place]), 6) if place is not None else math.nan
+            return FirstShell(round(float(centres[peak]), 6), float(g[peak]), minimum, note)
     return FirstShell(math.nan, math.nan, math.nan, "g(r) has no peak above its noise")
 
 
@@ -129,7 +130,7 @@ def table_cutoff(first: str, second: str, note: str) -> Cutoff:
     return Cutoff(value, "table", note)
 
 
-def _first_minimum(g: Floats, noise: Floats, change: Floats) -> tuple[int | None, str]:
+def _first_minimum(g: Floats, noise: Floats, change: Floats, into_gap: int) -> tuple[int | None, str]:
     lowest = np.minimum.accumulate(g) if len(g) else g
     rises = np.flatnonzero(g > lowest + change)
     if len(rises) == 0:
@@ -140,4 +141,4 @@ def _first_minimum(g: Floats, noise: Floats, change: Floats) -> tuple[int | None
     after = np.flatnonzero(~flat[bottom:])
     left = int(before[-1]) + 1 if len(before) else 0
     right = bottom + int(after[0]) if len(after) else len(flat)
-    return round((left + right) / 2), ""
+    return min(round((left + right) / 2), left + into_gap), ""

@@ -326,12 +326,12 @@ class _Census:
         found = sorted({key for frame in self._frames for key in frame}, key=str)
         series = {key: np.array([frame.get(key, 0.0) for frame in self._frames]) for key in found}
 
-        def mean(*key: str | int, unit: str = _FRACTION) -> Estimate:
+        def mean(*key: str | int, unit: str = _FRACTION, lowest: float = 0.0) -> Estimate:
             values = series.get(key, np.zeros(len(self._frames)))
             known = values[~np.isnan(values)]
             if len(known) == 0:
                 return Estimate(math.nan, math.nan, math.nan, unit, note="no anion bridges in any frame")
-            return mean_estimate(known, unit, limits=(0.0, 1.0) if unit == _FRACTION else (-math.inf, math.inf))
+            return mean_estimate(known, unit, limits=(lowest, 1.0 if unit == _FRACTION else math.inf))
 
         def labels(*start: str | int) -> list[str | int]:
             ends = dict.fromkeys(key[len(start)] for key in found if key[: len(start)] == start)
@@ -366,7 +366,7 @@ class _Census:
             sharing={kind: mean("sharing", kind, unit=per_100) for kind in SHARING},
             mean_bridging=mean("mean_bridging", unit="anions"),
             expected_mean_bridging=self._expected,
-            deviations={name: mean("deviation", name, unit="anions") for name in deviations},
+            deviations={name: mean("deviation", name, unit="anions", lowest=-math.inf) for name in deviations},
             bookkeeping_residual=self._bookkeeping,
             stoichiometry_residual=float(np.abs(series["mean_bridging",] - explained).max()),
         )
