@@ -5,6 +5,7 @@ from __future__ import annotations
 import fcntl
 import os
 import re
+import shutil
 import subprocess
 import sys
 import warnings
@@ -40,27 +41,31 @@ class DeepmdBackend:
     def deck_file(self, potential: Potential, message: Message | None = None) -> Path:
         """Tabulated form of the model, made by `dp compress` on first use.
 
-        It is cached under the hash of the frozen model and the version of deepmd-kit. A model that cannot be tabulated
-        (one with attention, say) is used as it is, with a warning.
+        It is cached under the hash of the frozen model and the version of deepmd-kit. A model that is tabulated already
+        is used as it is; so is one that cannot be (its kind has no tabulated form), with a warning.
         """
         return self.tabulate(potential.file, potential.sha256, message)
 
     def tabulate(self, file: Path, sha256: str, message: Message | None = None) -> Path:
         """Tabulated form of the frozen model `file`, or `file` itself if it has none."""
-        folder = cache_folder() / "deepmd" / f"{sha256[:24]}-{version('deepmd-kit')}"
-        with _locked(folder.with_suffix(".lock")):
-            if not folder.is_dir():
-                if message:
-                    message(f"tabulating {file.name} for LAMMPS (once, about 20 s)")
-                with whole_folder(folder) as temporary:
-                    _compress(file.resolve(), temporary)
-        if (reason := folder / _REASON_NAME).is_file():
-            warnings.warn(
-                f"{file.name} runs untabulated, two to three times slower: {reason.read_text(encoding='utf-8')}",
-                stacklevel=2,
-            )
-            return file
-        return folder / TABULATED_NAME
+        name = f"{sha256[:24]}-{version('deepmd-kit')}"
+        folder = cache_folder() / "deepmd" / name
+        tabulated, reason = folder / TABULATED_NAME, folder / _REASON_NAME
+        try:
+            with _locked(folder.with_name(f"{name}.lock")):
+                if not (tabulated.is_file() or reason.is_file()):
+                    if message:
+                        message(f"tabulating {file.name} for LAMMPS (once, about 20 s)")
+                    shutil.rmtree(folder, ignore_errors=True)
+                    with whole_folder(folder) as temporary:
+                        _compress(file.resolve(), temporary)
+        except OSError as error:
+            raise PotentialError(f"{file} could not be tabulated into {folder}: {error.strerror or error}") from None
+        if tabulated.is_file():
+            return tabulated
+        if text := reason.read_text(encoding="utf-8"):
+            warnings.warn(f"{file.name} runs slower than it could, as it has no tabulated form: {text}", stacklevel=3)
+        return file
 
     def environment(self, threads: int) -> dict[str, str]:
         """Threads of one LAMMPS process; without these each rank takes every core."""
@@ -123,8 +128,15 @@ def last_line(output: str) -> str:
 
 
 def _compress(file: Path, folder: Path) -> None:
+    """Write the tabulated form of a model into a folder, or the reason why it has none (nothing if it is one)."""
+    state = _load(file).state_dict()
+    if any(".compress_data." in key and value.numel() for key, value in state.items()):
+        (folder / _REASON_NAME).write_text("", encoding="utf-8")
+        return
+    # rounding errors of a float32 table grow as its steps shrink: measured best near 0.05; 0.01 is for float64
+    single = any("descriptor" in key and str(value.dtype) == "torch.float32" for key, value in state.items())
     done = subprocess.run(
-        dp_command("compress", "-i", str(file), "-o", TABULATED_NAME),
+        dp_command("compress", "-i", str(file), "-o", TABULATED_NAME, "--step", "0.05" if single else "0.01"),
         cwd=folder,
         env=dp_environment(1),
         capture_output=True,

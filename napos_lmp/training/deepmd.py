@@ -138,7 +138,7 @@ def deepmd_input(config: TrainingConfig, train: Sequence[str], validation: Seque
         "loss": loss,
         "training": {
             "training_data": {"systems": list(train), "batch_size": config.batch, "auto_prob": "prob_sys_size"},
-            "validation_data": {"systems": list(validation), "batch_size": 1, "numb_btch": 10},
+            "validation_data": {"systems": list(validation), "batch_size": 1, "numb_btch": 6},
             "numb_steps": config.steps,
             "seed": config.seed,
             "disp_file": "lcurve.out",
