@@ -12,6 +12,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
+from napos_lmp.engine.checks import preflight
 from napos_lmp.engine.command import (
     Lammps,
     deck_command,
@@ -23,7 +24,6 @@ from napos_lmp.engine.command import (
 from napos_lmp.engine.interrupt import Interruption
 from napos_lmp.engine.lock import DeckLock, is_running
 from napos_lmp.engine.messages import explain
-from napos_lmp.engine.preflight import preflight
 from napos_lmp.engine.progress import ProgressDisplay, ProgressState, ScreenFollower, open_display
 from napos_lmp.engine.record import (
     Outcome,
@@ -324,7 +324,7 @@ class DeckRun:
         variables = {"segment": str(number), **({"resume": choice.file} if choice.file else {})}
         if choice.file:
             self._display.message(f"{self.manifest.label}: going on from step {choice.step} ({choice.file})")
-        elif self._record.segments:
+        elif any(segment.last_step for segment in self._record.segments):
             self._warn("no restart file can be used: starting afresh")
         return SegmentRecord(
             number=number,

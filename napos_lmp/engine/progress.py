@@ -185,7 +185,7 @@ class ScreenFollower:
         self._path, self._manifest, self._deck = path, manifest, deck
         self._position, self._rest = 0, b""
         self._columns: list[str] = []
-        self._minimising = False
+        self._minimising = first_step == 0 and manifest.stages[0].kind == "minimise"
         self._values: dict[str, float] = {}
         self._rate: float | None = None
         self._mark: tuple[float, int] | None = None

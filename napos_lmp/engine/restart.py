@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,7 +13,7 @@ from napos_lmp.manifest import Manifest
 
 _PROBE = """
 read_restart {file}
-print "NAPOS-LMP RESTART $(step) $(atoms)"
+print "NAPOS-LMP RESTART $(step) $(atoms) $(xcm(all,x)+vcm(all,x))"
 """
 
 
@@ -65,12 +66,14 @@ def protect_restart(deck: Path, manifest: Manifest, choice: RestartChoice) -> Re
 def _probe(deck: Path, name: str, manifest: Manifest, lammps: Lammps) -> tuple[int, str]:
     """Step of a restart file, or the reason why it cannot be used."""
     answer = lammps.probe([], deck, _PROBE.format(file=name))
-    match = re.search(r"^NAPOS-LMP RESTART (\d+) (\d+)", answer.stdout, re.MULTILINE)
+    match = re.search(r"^NAPOS-LMP RESTART (\d+) (\d+) (\S+)", answer.stdout, re.MULTILINE)
     if match is None:
         error = re.search(r"ERROR.*?: (.+?)(?: \(\S+\))?$", answer.stdout, re.MULTILINE)
         return 0, error[1] if error else explain(answer.stdout, answer.returncode)
     if int(match[2]) != manifest.structure.n_atoms:
         return 0, f"it holds {match[2]} atoms and this deck has {manifest.structure.n_atoms}"
+    if not math.isfinite(float(match[3])):
+        return 0, "it was written after the simulation blew up: its coordinates are no numbers"
     if int(match[1]) > manifest.last_step:
         return 0, f"its step {match[1]} lies beyond the deck's last step {manifest.last_step}"
     return int(match[1]), ""

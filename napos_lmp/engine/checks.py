@@ -25,7 +25,7 @@ _RESTART_BYTES_PER_ATOM = 100
 _THERMO_LINE_BYTES = 2 * 300
 _FRAME_BYTES_PER_ATOM = 12
 _FRAME_HEAD_BYTES = 100
-_SPARE_BYTES = 50_000_000
+_SPARE_BYTES = 210_000_000  # decks halt at 200 MB
 
 # Fractions of the sum of covalent radii (Cordero et al., Dalton Trans. 2008, 2832), for P-O 0.69 and 0.95 A.
 _IMPOSSIBLE_CONTACT = 0.40
