@@ -162,6 +162,8 @@ def write_deck(
         files={},
     )
     write_manifest(folder, manifest)
+    if source is None:
+        write_data(folder / "structure.data", structure)
     return structure
 
 

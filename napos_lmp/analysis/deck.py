@@ -21,8 +21,9 @@ from numpy.typing import ArrayLike, NDArray
 import napos_lmp
 from napos_lmp.analysis.averages import mean_estimate
 from napos_lmp.analysis.base import Result, write_table
+from napos_lmp.analysis.conductivity import NernstEinsteinConductivity
 from napos_lmp.analysis.diffusion import A2_PER_PS_IN_CM2_PER_S, DiffusionCoefficient
-from napos_lmp.analysis.msd import MeanSquareDisplacement
+from napos_lmp.analysis.msd import MeanSquareDisplacement, MeanSquareDisplacementResult
 from napos_lmp.analysis.network import NetworkSpeciation
 from napos_lmp.analysis.quantities import network_quantities, refused, shell_quantities
 from napos_lmp.analysis.rdf import PartialRDF, PartialRDFResult
@@ -46,6 +47,9 @@ Floats = NDArray[np.float64]
 
 MOST_STRUCTURE_FRAMES = 500
 """Frames that the structure is averaged over; a longer stage is read in equal strides."""
+
+MOBILE = "Na"
+"""The ion whose conductivity is measured; the framework is taken to stand still."""
 
 _STEADY = ("anneal", "equilibrate", "produce")
 _THERMO_COLUMNS = {
@@ -256,22 +260,33 @@ class _DeckAnalysis:
             return
         self._save(draft, "msd", displacements)
         for species in displacements.species:
-            key, label = f"diffusion.{species}", f"self-diffusion coefficient of {species}"
-            try:
-                found = DiffusionCoefficient(displacements, species).run()
-            except AnalysisError as error:
-                draft.quantities.append(refused(key, label, "cm^2/s", str(error)))
-                continue
-            draft.quantities.append(Quantity.of_estimate(key, label, found.diffusion))
-            draft.windows.append(
-                Window(
-                    species=species,
-                    start_ps=found.window_start,
-                    stop_ps=found.window_stop,
-                    intercept_A2=found.intercept,
-                    slope_A2_ps=6 * found.diffusion.value / A2_PER_PS_IN_CM2_PER_S,
-                )
+            self._measure_diffusion(draft, displacements, species)
+
+    def _measure_diffusion(self, draft: _StageDraft, displacements: MeanSquareDisplacementResult, species: str) -> None:
+        key, label = f"diffusion.{species}", f"self-diffusion coefficient of {species}"
+        conductivity = "conductivity", "conductivity by Nernst-Einstein"
+        try:
+            found = DiffusionCoefficient(displacements, species).run()
+        except AnalysisError as error:
+            draft.quantities.append(refused(key, label, "cm^2/s", str(error)))
+            if species == MOBILE:
+                draft.quantities.append(refused(*conductivity, "S/cm", str(error)))
+            return
+        draft.quantities.append(Quantity.of_estimate(key, label, found.diffusion))
+        draft.windows.append(
+            Window(
+                species=species,
+                start_ps=found.window_start,
+                stop_ps=found.window_stop,
+                intercept_A2=found.intercept,
+                slope_A2_ps=6 * found.diffusion.value / A2_PER_PS_IN_CM2_PER_S,
             )
+        )
+        if species == MOBILE:
+            temperature = float(draft.facts.get("measured_temperature_K") or draft.record.temperature_stop_K or 0)
+            charges = self._manifest.structure.charges
+            moved = NernstEinsteinConductivity(found, temperature, charges, all_species=displacements.species).run()
+            draft.quantities.append(Quantity.of_estimate(*conductivity, moved.conductivity))
 
     def _save(self, draft: _StageDraft, measurement: str, result: Result) -> None:
         name = f"{measurement}.{draft.record.name}.csv"

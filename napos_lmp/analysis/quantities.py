@@ -10,7 +10,7 @@ from napos_lmp.analysis.network import NetworkResult
 from napos_lmp.analysis.rdf import PartialRDFResult
 from napos_lmp.analysis.results import Quantity
 
-_CUTOFF_SOURCES = {"data": "first minimum of g(r)", "table": "from the literature", "given": "given"}
+_CUTOFF_SOURCES = {"data": "", "table": "cutoff from the literature", "given": "cutoff as given"}
 
 
 def refused(key: str, label: str, unit: str, reason: str) -> Quantity:

@@ -1,0 +1,356 @@
+"""All decks of a study and what was measured on them, read into one frozen model grouped by glass.
+
+A glass is a composition made by one protocol with one potential. Decks that start from another deck's final structure
+belong to its glass; different seeds are replicas of one glass.
+"""
+
+from __future__ import annotations
+
+import csv
+from collections import Counter
+from collections.abc import Iterable
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from napos_lmp.analysis.results import ANALYSIS_FOLDER, DeckResult, Quantity, StageResult, read_deck_result
+from napos_lmp.composition import Composition, expand_series
+from napos_lmp.engine.record import RunRecord, read_run_record
+from napos_lmp.errors import AnalysisError, CompositionError, DeckError, StudyError
+from napos_lmp.files import sha256_of
+from napos_lmp.manifest import MANIFEST_NAME, Manifest, StageRecord, changed_files, read_manifest
+from napos_lmp.report.numbers import Number, combine
+from napos_lmp.study import INDEX_NAME, StudyIndex, read_study_index
+
+_BASES = {"peak": "g(r)", "cutoff": "g(r)", "expected_mean_n": "composition", "residual": "exact"}
+
+Status = Literal["complete", "unfinished", "failed", "not started", "waiting", "not analysed"]
+
+
+@dataclass(frozen=True)
+class DeckView:
+    """One deck as the report sees it.
+
+    Attributes
+    ----------
+    name
+        Folder relative to the study.
+    status, reason
+        How far it is, and in one sentence why it is not complete and analysed; "" where it is.
+    changed
+        Files that differ from what was rendered.
+    result
+        What was measured; None where nothing was.
+    """
+
+    folder: Path
+    name: str
+    manifest: Manifest
+    run: RunRecord | None
+    result: DeckResult | None
+    status: Status
+    reason: str
+    changed: tuple[str, ...]
+
+    @property
+    def makes_glass(self) -> bool:
+        """Whether the deck starts from atoms of its own rather than from another deck."""
+        return self.manifest.structure.source_deck is None
+
+    @property
+    def protocol_name(self) -> str:
+        """Name of the protocol that the deck was rendered from."""
+        return str(self.manifest.protocol.get("name", "protocol"))
+
+    @property
+    def dynamics(self) -> tuple[StageRecord, ...]:
+        """The stages of molecular dynamics."""
+        return tuple(stage for stage in self.manifest.stages if stage.kind != "minimise")
+
+    def duration(self, stage: StageRecord) -> float:
+        """Length of a stage in ps."""
+        return (stage.last_step - stage.first_step) * self.manifest.timestep_ps
+
+    def quench_rate(self, stage: StageRecord) -> float | None:
+        """Cooling rate in K/ps of a stage that cools linearly, else None."""
+        start, stop = stage.temperature_start_K, stage.temperature_stop_K
+        if start is None or stop is None or stop >= start:
+            return None
+        return (start - stop) / self.duration(stage)
+
+    def curve(self, stage: StageResult, name: str) -> dict[str, NDArray[np.float64]]:
+        """Columns of a curve that was saved for a stage; empty where there is none."""
+        return self._table(stage.files[name]) if name in stage.files else {}
+
+    def thermo(self) -> dict[str, NDArray[np.float64]]:
+        """Columns of the thermodynamic output of all stages; empty where there is none."""
+        return self._table(self.result.thermo) if self.result and self.result.thermo else {}
+
+    def _table(self, name: str) -> dict[str, NDArray[np.float64]]:
+        path = self.folder / ANALYSIS_FOLDER / name
+        if not path.is_file():
+            return {}
+        with path.open(encoding="utf-8", newline="") as stream:
+            rows = list(csv.reader(stream))
+        columns = list(zip(*rows[1:], strict=True)) or [()] * len(rows[0])
+        return {
+            heading: np.array([float(value or "nan") for value in column])
+            for heading, column in zip(rows[0], columns, strict=True)
+            if all(_is_number(value) for value in column)
+        }
+
+
+@dataclass(frozen=True)
+class Measurement:
+    """A quantity of one stage of one deck; `temperature` is the target in K."""
+
+    deck: DeckView
+    stage: StageResult
+    temperature: float
+    quantity: Quantity
+
+    @property
+    def number(self) -> Number:
+        """The quantity as a number of the report, its interval within the run."""
+        q = self.quantity
+        basis = "within run" if q.low is not None else _BASES.get(q.key.partition(".")[0], "")
+        unit = q.unit.replace("^2", "²").replace("^3", "³")
+        return Number(q.value, unit, q.low, q.high, q.level, basis, q.note, q.refused)
+
+
+@dataclass(frozen=True)
+class Glass:
+    """One glass with all its decks; `label` tells it from the other glasses of the study."""
+
+    formula: str
+    label: str
+    anchor: str
+    decks: tuple[DeckView, ...]
+
+    @cached_property
+    def composition(self) -> Composition | None:
+        """The composition; None where the formula needs charges that only the study knew."""
+        try:
+            return Composition.parse(self.formula)
+        except CompositionError:
+            return None
+
+    @property
+    def seeds(self) -> tuple[int, ...]:
+        """Seeds of the replicas."""
+        return tuple(sorted({deck.manifest.seed for deck in self.decks}))
+
+    @property
+    def makers(self) -> tuple[DeckView, ...]:
+        """The decks that made the glass, one for each seed."""
+        return tuple(deck for deck in self.decks if deck.makes_glass)
+
+    def measurements(self, key: str) -> list[Measurement]:
+        """Everything measured under a key, by rising temperature; one entry for each seed and temperature.
+
+        Where a seed has a temperature twice, the longer measurement counts. Units and shells that a measured network
+        does not hold count as zero.
+        """
+        found: dict[tuple[float, int], Measurement] = {}
+        for deck in self.decks:
+            for stage in deck.result.stages if deck.result else ():
+                quantity = stage.get(key) or _absent(stage, key)
+                if quantity is None or stage.temperature_K is None:
+                    continue
+                place = (stage.temperature_K, deck.manifest.seed)
+                if place not in found or found[place].stage.used_frames < stage.used_frames:
+                    found[place] = Measurement(deck, stage, stage.temperature_K, quantity)
+        return [found[place] for place in sorted(found)]
+
+    def temperatures(self, key: str) -> list[float]:
+        """Temperatures in K at which a quantity was looked at."""
+        return sorted({measurement.temperature for measurement in self.measurements(key)})
+
+    def number(self, key: str, temperature: float) -> Number:
+        """The quantity at a temperature, combined over replicas."""
+        return combine([m.number for m in self.measurements(key) if m.temperature == temperature])
+
+    def coldest(self, key: str) -> tuple[float, Number] | None:
+        """Temperature and number at the lowest temperature at which the quantity was looked at."""
+        temperatures = self.temperatures(key)
+        return (temperatures[0], self.number(key, temperatures[0])) if temperatures else None
+
+    def hottest(self, key: str) -> tuple[float, Number] | None:
+        """Temperature and number at the highest temperature at which the quantity was looked at."""
+        temperatures = self.temperatures(key)
+        return (temperatures[-1], self.number(key, temperatures[-1])) if temperatures else None
+
+    def keys(self, prefix: str) -> list[str]:
+        """Keys of the glass's quantities that begin with a prefix, in the order they were measured."""
+        found: dict[str, None] = {}
+        for deck in self.decks:
+            for stage in deck.result.stages if deck.result else ():
+                found |= {q.key: None for q in stage.quantities if q.key.startswith(prefix)}
+        return list(found)
+
+
+@dataclass(frozen=True)
+class StudyView:
+    """A study: its glasses in the order in which they were written.
+
+    Attributes
+    ----------
+    absent
+        Decks that the study's index names and that are no longer there.
+    series
+        The formula with x and its unit-free values by the formula of each composition, for a study of one series.
+    """
+
+    folder: Path
+    title: str
+    glasses: tuple[Glass, ...]
+    absent: tuple[str, ...]
+    series: tuple[str, dict[str, float]] | None
+
+    @property
+    def decks(self) -> tuple[DeckView, ...]:
+        """All decks."""
+        return tuple(deck for glass in self.glasses for deck in glass.decks)
+
+    @property
+    def incomplete(self) -> tuple[DeckView, ...]:
+        """Decks of which something is missing."""
+        return tuple(deck for deck in self.decks if deck.status != "complete")
+
+
+def collect_study(folder: Path) -> StudyView:
+    """Read all decks of a study, or all decks below a folder that is none, and what was measured on them.
+
+    Raises
+    ------
+    StudyError
+        If there is no deck.
+    DeckError
+        If a manifest is damaged.
+    """
+    folder = folder.resolve()
+    if not folder.is_dir():
+        raise StudyError(f"{folder} is no folder; give the folder of a study or of decks")
+    index = read_study_index(folder) if (folder / INDEX_NAME).is_file() else None
+    found = sorted(path.parent for path in folder.rglob(MANIFEST_NAME) if not _hidden(path.relative_to(folder)))
+    planned = [(folder / deck.path).resolve() for deck in index.decks] if index else []
+    paths = [path for path in planned if path in found] + [path for path in found if path not in planned]
+    if not paths:
+        raise StudyError(f"{folder} holds no deck: no {MANIFEST_NAME} was found in it or below")
+    views = {path: _view(path, folder) for path in paths}
+    groups: dict[tuple[str, str, str], list[DeckView]] = {}
+    for path, view in views.items():
+        manifest = view.manifest
+        maker = views[_root(path, views)]
+        groups.setdefault((manifest.formula, manifest.potential.name, maker.protocol_name), []).append(view)
+    absent = tuple(path.relative_to(folder).as_posix() for path in planned if path not in views)
+    title = index.name if index else folder.name
+    return StudyView(folder, title, tuple(_glasses(groups)), absent, _series(index) if index else None)
+
+
+def _series(index: StudyIndex) -> tuple[str, dict[str, float]] | None:
+    """Formula with x, and x by composition, where the study is one series."""
+    entries = index.study.get("compositions", ())
+    if len(entries) != 1 or "series" not in entries[0]:
+        return None
+    formula, values = str(entries[0]["series"]), [float(x) for x in entries[0]["x"]]
+    compositions = expand_series(formula, values)
+    return formula, {c.formula: x for c, x in zip(compositions, values, strict=True)}
+
+
+def _absent(stage: StageResult, key: str) -> Quantity | None:
+    """Zero for a unit or shell that no frame of a measured network holds, so that replicas without it count."""
+    if not key.startswith(("unit.", "shell.")) or stage.get("mean_n") is None:
+        return None
+    return Quantity(key=key, label="", unit="%", value=0.0, note="in no frame; only replicas can give an interval")
+
+
+def _glasses(groups: dict[tuple[str, str, str], list[DeckView]]) -> Iterable[Glass]:
+    formulas = Counter(formula for formula, _, _ in groups)
+    for place, ((formula, potential, protocol), decks) in enumerate(groups.items(), start=1):
+        rivals = [key for key in groups if key[0] == formula]
+        details = []
+        if len({key[1] for key in rivals}) > 1:
+            details.append(potential)
+        if len({key[2] for key in rivals}) > 1:
+            details.append(protocol)
+        label = f"{formula} ({', '.join(details)})" if formulas[formula] > 1 else formula
+        yield Glass(formula, label, f"glass-{place}", tuple(decks))
+
+
+def _root(path: Path, views: dict[Path, DeckView]) -> Path:
+    """The deck that a chain of decks starts from; the first one whose source is not in the study."""
+    seen = {path}
+    while (source := views[path].manifest.structure.source_deck) is not None:
+        origin = (path / source).resolve()
+        if origin not in views or origin in seen:
+            break
+        seen.add(origin)
+        path = origin
+    return path
+
+
+def _view(path: Path, study: Path) -> DeckView:
+    manifest = read_manifest(path)
+    name = path.relative_to(study).as_posix()
+    try:
+        run = read_run_record(path)
+    except DeckError:
+        run = None
+    result, damage = None, ""
+    try:
+        result = read_deck_result(path)
+    except AnalysisError as error:
+        damage = str(error)
+    if result is not None and result.manifest_sha256 != sha256_of(path / MANIFEST_NAME):
+        result, damage = None, "the analysis is of another deck: deck.json has changed since; analyse it again"
+    status, reason = _status(path, manifest, run, result, damage)
+    return DeckView(path, name, manifest, run, result, status, reason, tuple(_changed(path, manifest)))
+
+
+def _status(
+    path: Path, manifest: Manifest, run: RunRecord | None, result: DeckResult | None, damage: str
+) -> tuple[Status, str]:
+    last = run.segments[-1] if run and run.segments else None
+    complete = (path / manifest.final_structure).is_file() or bool(result and result.complete)
+    started = (result is not None and result.last_step is not None) or any(path.glob(manifest.thermo_pattern))
+    if not complete:
+        if last is not None and last.outcome == "failed":
+            return "failed", last.message or f"LAMMPS ended with status {last.exit_status}"
+        if not started:
+            if manifest.structure.source_deck is not None and not (path / manifest.structure.file).is_file():
+                return "waiting", f"its source deck {manifest.structure.source_deck} has not given its structure yet"
+            return "not started", "it was never run"
+        step = result.last_step if result and result.last_step is not None else last.last_step if last else None
+        reached = (
+            f"step {step} of {manifest.last_step}" if step is not None else f"an unknown step of {manifest.last_step}"
+        )
+        return "unfinished", f"the run has reached {reached}" + (f"; {damage}" if damage else "")
+    if result is None:
+        return "not analysed", damage or "it is complete but was not analysed"
+    if not result.complete:
+        return "not analysed", "it was analysed before it was complete; analyse it again"
+    return "complete", ""
+
+
+def _changed(path: Path, manifest: Manifest) -> list[str]:
+    """Changed inputs; the structure that a deck gets from its source is no change."""
+    return [
+        name for name in changed_files(path, manifest) if name != manifest.structure.file or (path / name).is_file()
+    ]
+
+
+def _hidden(path: Path) -> bool:
+    return any(part.startswith(".") for part in path.parts)
+
+
+def _is_number(text: str) -> bool:
+    try:
+        float(text or "nan")
+    except ValueError:
+        return False
+    return True

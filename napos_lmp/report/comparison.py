@@ -1,0 +1,113 @@
+"""The glasses of a study side by side."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from napos_lmp.report.collect import Glass, StudyView
+from napos_lmp.report.glass import former_of
+from napos_lmp.report.html import Block, Figure, Section, Text, subscripted
+from napos_lmp.report.numbers import Number
+from napos_lmp.report.plots import against_composition, arrhenius, bars
+from napos_lmp.report.temperature import arrhenius_line, valued_points
+
+_MOST_BAR_GROUPS = 6
+
+
+def comparison(study: StudyView) -> Section:
+    """Structure, density and conductivity over composition."""
+    blocks = [*_units(study), *_conductivity(study), *_over_composition(study)]
+    if not blocks:
+        blocks = [Text("Not enough was measured to compare the glasses.", "note")]
+    return Section("comparison", "Comparison over composition", "Comparison", tuple(blocks))
+
+
+def composition_axis(study: StudyView) -> tuple[str, dict[str, float]] | None:
+    """Label and value by formula of what the compositions differ in: x of a series, else oxygen's share of the anions.
+
+    None where neither tells the glasses apart.
+    """
+    if study.series is not None:
+        formula, values = study.series
+        return f"x in {subscripted(formula)}", values
+    shares: dict[str, float] = {}
+    for glass in study.glasses:
+        if glass.composition is None:
+            return None
+        anions = {e: float(a) for e, a in glass.composition.amounts.items() if glass.composition.charges[e] < 0}
+        shares[glass.formula] = anions.get("O", 0.0) / sum(anions.values())
+    ratios = {g.composition.modifier_ratio for g in study.glasses if g.composition}
+    formers = {g.composition.formers for g in study.glasses if g.composition}
+    told_apart = len(set(shares.values())) == len(shares) > 1
+    return ("O / (O + S)", shares) if told_apart and len(ratios) == len(formers) == 1 else None
+
+
+def _units(study: StudyView) -> Iterable[Block]:
+    glasses = [g for g in study.glasses if former_of(g) and g.temperatures(f"unit.{former_of(g)}.n0")]
+    formers = {former_of(glass) for glass in glasses}
+    if not 1 < len(glasses) <= _MOST_BAR_GROUPS or len(formers) != 1:
+        return
+    former = formers.pop() or ""
+    keys = [f"unit.{former}.n{n}" for n in range(6) if any(g.keys(f"unit.{former}.n{n}") for g in glasses)]
+    series = {subscripted(glass.label): [_coldest(glass, key, "%") for key in keys] for glass in glasses}
+    names = [f"{former if former == 'P' else 'Q'}{'⁰¹²³⁴⁵'[int(key[-1])]}" for key in keys]
+    yield Figure(
+        bars(names, series, f"share of {former} (%)"),
+        f"Share of {former} by number of bridging anions in each glass",
+        f"{former} by the number of its bridging anions, at the lowest temperature of each glass.",
+    )
+
+
+def _conductivity(study: StudyView) -> Iterable[Block]:
+    series, lines = {}, {}
+    for glass in study.glasses:
+        temperatures, numbers = valued_points(glass)
+        if len(temperatures):
+            name = subscripted(glass.label)
+            series[name] = (temperatures, numbers)
+            if (line := arrhenius_line(glass)) is not None:
+                lines[name] = line
+    if series:
+        yield Figure(
+            arrhenius(series, lines, "S/cm", "σ, Nernst-Einstein"),
+            "Conductivity of each glass against inverse temperature",
+            "Nernst-Einstein conductivity against inverse temperature"
+            + (", with the fitted Arrhenius lines." if lines else "."),
+        )
+
+
+def _over_composition(study: StudyView) -> Iterable[Block]:
+    axis = composition_axis(study)
+    if axis is None:
+        return
+    label, values = axis
+    glasses = [glass for glass in study.glasses if glass.formula in values]
+    if len({glass.formula for glass in glasses}) < len(glasses) or len(glasses) < 2:
+        return
+    x = [values[glass.formula] for glass in glasses]
+    density = [_coldest(glass, "density", "g/cm³") for glass in glasses]
+    if _drawable(density):
+        yield Figure(
+            against_composition(x, label, {"density": density}, "density (g/cm³)"),
+            f"Density against {label}",
+            "Density at the lowest temperature at constant pressure.",
+        )
+    shared = set.intersection(*({*glass.temperatures("conductivity")} for glass in glasses))
+    series = {f"{t:.0f} K": [glass.number("conductivity", t) for glass in glasses] for t in sorted(shared)}
+    series = {name: numbers for name, numbers in series.items() if _drawable(numbers)}
+    if series:
+        yield Figure(
+            against_composition(x, label, series, "σ, Nernst-Einstein (S/cm)", logarithmic=True),
+            f"Conductivity against {label}",
+            "Nernst-Einstein conductivity at each temperature that all glasses share.",
+        )
+
+
+def _drawable(numbers: list[Number]) -> bool:
+    """Whether there are two points to compare."""
+    return sum(number.value is not None for number in numbers) > 1
+
+
+def _coldest(glass: Glass, key: str, unit: str) -> Number:
+    found = glass.coldest(key)
+    return found[1] if found else Number.of_refusal(unit, "it was not measured")

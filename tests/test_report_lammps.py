@@ -1,0 +1,85 @@
+"""The line from a study file to a report, with LAMMPS and the shipped potential."""
+
+import json
+
+import pytest
+
+from napos_lmp.analysis.deck import analyse_deck
+from napos_lmp.engine import run_deck
+from napos_lmp.report import headline, write_report
+from napos_lmp.study import write_decks
+from napos_lmp.study_file import read_study
+
+STUDY = """
+name: tiny
+compositions: [Na4P2S5O2]
+atoms: 39
+seeds: [5]
+potential: napos-deepmd
+protocols:
+  - preset: melt-quench
+    timestep_fs: 2.0
+    thermo_ps: 0.02
+    restart_ps: 0.2
+    minimise: {max_iterations: 30}
+    melt: {temperature_K: 1500, duration_ps: 0.1, dump_steps: 10}
+    quench: {end_temperature_K: 300, rate_K_per_ps: 12000, dump_steps: 10}
+    equilibrate: {duration_ps: 0.2, dump_steps: 10}
+    produce: {duration_ps: 0.2, dump_steps: 5}
+  - preset: diffusion
+    timestep_fs: 2.0
+    thermo_ps: 0.02
+    restart_ps: 0.2
+    temperatures_K: [900]
+    minimise: null
+    equilibrate: null
+    produce: {duration_ps: 0.3, dump_steps: 5}
+"""
+
+
+@pytest.fixture(scope="session")
+def tiny_study(tmp_path_factory):
+    """Folder of a study of one glass, run to its end by LAMMPS and analysed."""
+    root = tmp_path_factory.mktemp("tiny")
+    (root / "study.yaml").write_text(STUDY)
+    decks = write_decks(read_study(root / "study.yaml"), root / "out")
+    for deck in decks:
+        assert run_deck(deck, ranks=1, threads=1).outcome == "complete"
+        analyse_deck(deck)
+    return root / "out"
+
+
+def test_report_of_a_real_run(tiny_study):
+    path = write_report(tiny_study)
+    content = json.loads((path.parent / "report.json").read_text())
+    assert content["title"] == "tiny"
+    assert {deck["state"] for deck in content["decks"]} == {"complete"}
+    assert "LAMMPS 22 Jul 2025" in path.read_text(encoding="utf-8")
+    numbers = {(n["table"], n["row"], n["column"]): n for n in content["numbers"]}
+    density = numbers["headline", "Na4P2S5O2", "Density"]
+    assert 1 < density["value"] < 4
+    peak = numbers["shells-glass-1", "O around P", "First peak"]
+    assert 1.3 < peak["value"] < 1.8
+    bookkeeping = {row: n["value"] for (table, row, _), n in numbers.items() if table == "bookkeeping-glass-1"}
+    found = bookkeeping.pop("Found")
+    assert sum(bookkeeping.values()) == pytest.approx(found, abs=1e-9)
+    units = [n["value"] for (table, _, column), n in numbers.items() if table == "units" and column != "At"]
+    assert sum(units) == pytest.approx(100)
+
+
+def test_headline_of_a_real_run(tiny_study):
+    lines = headline(tiny_study)
+    assert [line.quantity for line in lines] == [
+        "Density at 300 K",
+        "P with four S/O at 300 K",
+        "Na⁺ conductivity (Nernst-Einstein) at 900 K",
+    ]
+    assert "no diffusion coefficient of Na" in lines[2].refused
+
+
+def test_analysis_names_the_files_it_used(tiny_study):
+    deck = next(tiny_study.rglob("melt-quench"))
+    result = analyse_deck(deck)
+    assert result.complete
+    assert result.stages[-1].segments == ("trajectory/05-produce.000.dcd",)
+    assert result.stages[-1].n_frames == result.stages[-1].expected_frames == 21
