@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from napos_lmp.errors import EngineError
+from napos_lmp.errors import EngineError, RunStoppedError
 from napos_lmp.study import Progress, write_decks
 from napos_lmp.study_file import Study, read_study
 
@@ -38,16 +38,20 @@ def run_demo(out: Path, potential: str, jobs: int, progress: Progress | None = N
     Raises
     ------
     EngineError
-        If a deck failed or was stopped; the same call goes on.
+        If a deck failed.
+    RunStoppedError
+        If it was stopped on request; the same call goes on.
     """
     from napos_lmp.analysis.deck import analyse_deck
     from napos_lmp.engine import run_decks
     from napos_lmp.report import write_report
 
     decks = write_decks(demo_study(potential), out, progress)
-    unfinished = [outcome for outcome in run_decks(decks, jobs=jobs) if outcome.status != "complete"]
-    if unfinished:
-        raise EngineError(f"{unfinished[0].deck}: {unfinished[0].sentence}")
+    for outcome in run_decks(decks, jobs=jobs):
+        if outcome.status == "stopped":
+            raise RunStoppedError(f"{outcome.deck}: {outcome.sentence}")
+        if outcome.status != "complete":
+            raise EngineError(f"{outcome.deck}: {outcome.sentence}")
     for deck in decks:
         analyse_deck(deck)
     return write_report(out)

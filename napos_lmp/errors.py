@@ -51,6 +51,12 @@ class DeckBusyError(EngineError):
     """Another process is running this deck."""
 
 
+class RunStoppedError(EngineError):
+    """A run was stopped on request; the same call goes on."""
+
+    exit_status = 130
+
+
 class TrajectoryError(NaposError, ValueError):
     """A trajectory that is missing, empty or inconsistent with its manifest."""
 
