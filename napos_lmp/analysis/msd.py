@@ -36,7 +36,7 @@ class Tracks:
     Attributes
     ----------
     fractions
-        Shape (frames, atoms, 3), float32.
+        Shape (frames, 3, atoms), float32.
     cell
         Mean cell, rows in A.
     """
@@ -46,8 +46,8 @@ class Tracks:
 
     def of_atoms(self, start: int, stop: int) -> Floats:
         """Displacements of a range of atoms in A, shape (atoms, 3, frames)."""
-        block = self.fractions[:, start:stop].astype(np.float64) @ self.cell
-        return np.ascontiguousarray(block.transpose(1, 2, 0))
+        block = np.ascontiguousarray(self.fractions[:, :, start:stop].transpose(2, 1, 0), dtype=np.float64)
+        return np.asarray(self.cell.T @ block)
 
 
 @dataclass(frozen=True)
@@ -112,7 +112,7 @@ class MeanSquareDisplacementResult(Result):
         at most N; atoms that jump together lower it.
         """
         tracks = self._tracks[self._checked(species)]
-        n_atoms = tracks.fractions.shape[1]
+        n_atoms = tracks.fractions.shape[2]
         total = np.zeros(self.n_frames - lag)
         single = 0.0
         for start, stop in _chunks(n_atoms, self.n_frames * 24):
@@ -258,7 +258,7 @@ class MeanSquareDisplacement:
         boxed = self._has_box
         count = len(self._frames)
         fractions = {
-            name: np.empty((count, len(indices), 3), dtype=np.float32) for name, indices in self._indices.items()
+            name: np.empty((count, 3, len(indices)), dtype=np.float32) for name, indices in self._indices.items()
         }
         cells, times = np.tile(np.eye(3), (count, 1, 1)), np.empty(count)
         first = previous = np.empty(0)
@@ -267,7 +267,7 @@ class MeanSquareDisplacement:
             times[k] = ts.time
             if boxed:
                 cells[k] = checked_box(ts)
-            scaled = ts.positions.astype(np.float64) @ np.linalg.inv(cells[k])
+            scaled = np.linalg.inv(cells[k]).T @ ts.positions.T.astype(np.float64, order="C")
             if k == 0:
                 first = scaled
             elif boxed:
@@ -275,9 +275,9 @@ class MeanSquareDisplacement:
             previous = scaled
             moved = scaled - first
             if self._weights is not None:
-                moved -= self._weights @ moved
+                moved -= (moved @ self._weights)[:, None]
             for name, indices in self._indices.items():
-                fractions[name][k] = moved[indices]
+                fractions[name][k] = moved[:, indices]
         jumps.refuse_wrapped()
         return fractions, cells, times
 
@@ -294,13 +294,13 @@ class _JumpCount:
         self._low, self._high = np.full(3, np.inf), np.full(3, -np.inf)
 
     def add(self, before: Floats, after: Floats) -> None:
-        move = np.abs(after - before)
-        far = move[move > 0.25]
+        move = after - before
+        far = np.abs(move[(move > 0.25) | (move < -0.25)])
         self._whole += int(np.sum((far > 0.75) & (far < 1.25)))
         self._half += int(np.sum(far <= 0.75))
         self._long += int(np.sum(far > 0.5))
-        self._low = np.minimum(self._low, after.min(axis=0))
-        self._high = np.maximum(self._high, after.max(axis=0))
+        self._low = np.minimum(self._low, after.min(axis=1))
+        self._high = np.maximum(self._high, after.max(axis=1))
 
     def refuse_wrapped(self) -> None:
         stays_inside = self._long > 0 and bool(np.all(self._high - self._low < 1.02))
@@ -358,7 +358,7 @@ def _multi_origin(tracks: Tracks, grid: Integers) -> tuple[Floats, NDArray[np.fl
     """Mean-square displacement of the species at all lags, and of each atom at the lags of `grid`."""
     from scipy import fft
 
-    n_frames, n_atoms = tracks.fractions.shape[:2]
+    n_frames, _, n_atoms = tracks.fractions.shape
     size = fft.next_fast_len(2 * n_frames - 1, real=True)
     workers = len(os.sched_getaffinity(0))
     origins = n_frames - np.arange(n_frames)
@@ -369,7 +369,8 @@ def _multi_origin(tracks: Tracks, grid: Integers) -> tuple[Floats, NDArray[np.fl
         displacement -= displacement.mean(axis=2, keepdims=True)
         squares = np.einsum("adt,adt->at", displacement, displacement)
         spectrum = fft.rfft(displacement, size, axis=2, workers=workers, overwrite_x=True)
-        power = (spectrum.real**2 + spectrum.imag**2).sum(axis=1)
+        parts = spectrum.view(np.float64).reshape(*spectrum.shape, 2)
+        power = np.einsum("adfc,adfc->af", parts, parts)
         products = fft.irfft(power, size, axis=1, workers=workers, overwrite_x=True)[:, :n_frames]
         ends = np.cumsum(squares, axis=1)[:, ::-1] + np.cumsum(squares[:, ::-1], axis=1)[:, ::-1]
         curves = np.maximum(ends - 2 * products, 0) / origins

@@ -1,0 +1,135 @@
+"""Mean-square displacement of 10,000 atoms x 2,000 frames beside tidynamics and MDAnalysis, in one run.
+
+    python scripts/bench/bench_msd.py [--atoms N] [--frames T]
+
+Peers run on fewer atoms and their times are scaled up, since both take time in proportion to the number of atoms. Each
+is timed between two of ours, so that a busy machine slows all alike. Memory is that of a process which only does ours,
+with the trajectory streamed from DCD files as a deck leaves them.
+"""
+
+import argparse
+import os
+import struct
+import subprocess
+import sys
+import tempfile
+import time
+import warnings
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+TIDYNAMICS_ATOMS, EINSTEIN_ATOMS = 500, 40
+
+
+def write_walk(path: Path, n_atoms: int, n_frames: int) -> None:
+    """Random walkers in a DCD file laid out as LAMMPS does."""
+    rng = np.random.default_rng(1)
+    positions = rng.uniform(0, 50, size=(n_atoms, 3))
+    with path.open("wb") as stream:
+        control = [n_frames, 0, 1, n_frames, *[0] * 5, struct.unpack("<i", struct.pack("<f", 1.0))[0], 1, *[0] * 8, 24]
+        stream.write(struct.pack("<i4s20ii", 84, b"CORD", *control, 84))
+        stream.write(struct.pack("<ii", 4, 0) + struct.pack("<i", 4))
+        stream.write(struct.pack("<iii", 4, n_atoms, 4))
+        for _ in range(n_frames):
+            stream.write(struct.pack("<i6di", 48, 50, 0, 50, 0, 0, 50, 48))
+            for axis in positions.T.astype("<f4"):
+                stream.write(struct.pack("<i", 4 * n_atoms) + axis.tobytes() + struct.pack("<i", 4 * n_atoms))
+            positions += rng.normal(scale=0.2, size=positions.shape)
+
+
+def open_walk(path: Path) -> Any:
+    import MDAnalysis
+
+    from napos_lmp.dcd import scan_dcd
+    from napos_lmp.segment_reader import SegmentReader
+
+    segment = scan_dcd(path)
+    assert segment is not None
+    frames = np.arange(segment.n_frames, dtype=np.int64)
+    universe = MDAnalysis.Universe.empty(segment.n_atoms, trajectory=False)
+    universe.add_TopologyAttr("elements", ["Na"] * segment.n_atoms)
+    universe.trajectory = SegmentReader([segment], np.zeros_like(frames), frames, frames, 1, 1.0)
+    return universe
+
+
+def ours(path: Path) -> tuple[float, np.ndarray]:
+    from napos_lmp.analysis.msd import MeanSquareDisplacement
+
+    start = time.perf_counter()
+    result = MeanSquareDisplacement(open_walk(path), reference="none").run()
+    return time.perf_counter() - start, result.msd["Na"]
+
+
+def tidynamics_time(positions: np.ndarray) -> float:
+    import tidynamics
+
+    start = time.perf_counter()
+    np.mean([tidynamics.msd(positions[:, i]) for i in range(positions.shape[1])], axis=0)
+    return time.perf_counter() - start
+
+
+def einstein(positions: np.ndarray) -> tuple[float, np.ndarray]:
+    import MDAnalysis
+    from MDAnalysis.analysis.msd import EinsteinMSD
+    from MDAnalysis.coordinates.memory import MemoryReader
+
+    universe = MDAnalysis.Universe.empty(positions.shape[1], trajectory=False)
+    universe.trajectory = MemoryReader(positions.astype(np.float32), order="fac")
+    start = time.perf_counter()
+    analysis = EinsteinMSD(universe, select="all", fft=False).run()
+    return time.perf_counter() - start, analysis.results.timeseries
+
+
+def peak_gib() -> float:
+    """Largest memory of this process; /proc, since `ru_maxrss` starts from that of the parent."""
+    line = next(line for line in Path("/proc/self/status").read_text().splitlines() if line.startswith("VmHWM"))
+    return int(line.split()[1]) / 2**20
+
+
+def peak_memory(path: Path) -> str:
+    command = [sys.executable, __file__, "--only-ours", str(path)]
+    return subprocess.run(command, check=True, capture_output=True, text=True).stdout.strip()
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--atoms", type=int, default=10_000)
+    parser.add_argument("--frames", type=int, default=2_000)
+    parser.add_argument("--only-ours", type=Path, help=argparse.SUPPRESS)
+    arguments = parser.parse_args()
+    warnings.simplefilter("ignore")
+    if arguments.only_ours:
+        before = peak_gib()
+        ours(arguments.only_ours)
+        print(f"{peak_gib():.2f} GiB, of which {before:.2f} before the first import")
+        return
+    with tempfile.TemporaryDirectory() as folder:
+        path, small = Path(folder) / "walk.dcd", Path(folder) / "small.dcd"
+        write_walk(path, arguments.atoms, arguments.frames)
+        write_walk(small, EINSTEIN_ATOMS, arguments.frames)
+        universe = open_walk(path)
+        some = np.array([ts.positions[:TIDYNAMICS_ATOMS] for ts in universe.trajectory]).astype(np.float64)
+        few = np.array([ts.positions.copy() for ts in open_walk(small).trajectory])
+        ours(small)
+        scale = {"tidynamics": arguments.atoms / some.shape[1], "MDAnalysis": arguments.atoms / EINSTEIN_ATOMS}
+        times: dict[str, list[float]] = {"ours": [], "tidynamics": [], "MDAnalysis": []}
+        for _ in range(3):
+            times["tidynamics"].append(tidynamics_time(some) * scale["tidynamics"])
+            times["ours"].append(ours(path)[0])
+            seconds, theirs = einstein(few)
+            times["MDAnalysis"].append(seconds * scale["MDAnalysis"])
+        mine, walk, direct = (min(times[name]) for name in ("ours", "tidynamics", "MDAnalysis"))
+        print(f"{arguments.atoms} atoms x {arguments.frames} frames, {len(os.sched_getaffinity(0))} cores, best of 3")
+        print(f"ours, reading included        {mine:8.1f} s")
+        print(f"tidynamics, from memory       {walk:8.1f} s   ours / theirs {mine / walk:.2f}")
+        print(f"EinsteinMSD(fft=False)        {direct:8.1f} s   theirs / ours {direct / mine:.0f}")
+        print(
+            f"largest difference to EinsteinMSD {np.abs(ours(small)[1] / np.maximum(theirs, 1e-9) - 1)[1:].max():.1e}"
+        )
+        print(f"peak memory of a process with ours only: {peak_memory(path)}")
+
+
+if __name__ == "__main__":
+    main()
