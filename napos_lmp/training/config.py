@@ -121,6 +121,15 @@ class TrainingConfig(ConfigPart):
             raise ValueError("names an element twice")
         return value
 
+    @model_validator(mode="after")
+    def _neighbours_for_each(self) -> TrainingConfig:
+        neighbours = self.model.neighbours
+        if isinstance(neighbours, tuple) and len(neighbours) != len(self.elements):
+            raise ValueError(
+                f"model.neighbours has {len(neighbours)} numbers for {len(self.elements)} elements; give one for each"
+            )
+        return self
+
     def fingerprint(self) -> str:
         """SHA-256 of all that decides the outcome: the settings and the content of the data files."""
         settings = self.model_dump(

@@ -5,7 +5,6 @@ from __future__ import annotations
 import ctypes
 import fcntl
 import json
-import math
 import os
 import re
 import shutil
@@ -86,10 +85,10 @@ def train_deepmd(config_path: Path, progress: ProgressCallback | None = None) ->
     """
     config = read_config(config_path)
     show = progress or (lambda state: None)
+    show(TrainingProgress("reading data", 0, config.steps))
+    frames = read_frames(config.data, config.elements, config.split.by, config.force_cap_eV_A)
+    parts = split_frames(frames.frames, config.split)
     with _claimed(config):
-        show(TrainingProgress("reading data", 0, config.steps))
-        frames = read_frames(config.data, config.elements, config.split.by, config.force_cap_eV_A)
-        parts = split_frames(frames.frames, config.split)
         target = config.output / config.name
         resumed_from = None
         if not target.is_dir():
@@ -162,12 +161,14 @@ def _claimed(config: TrainingConfig) -> Iterator[None]:
         except BlockingIOError:
             raise TrainingError(f"output: another process is training in {output}") from None
         stream.seek(0)
-        if text := stream.read():
-            if json.loads(text)["fingerprint"] != fingerprint:
+        text = stream.read()
+        if not text or json.loads(text)["fingerprint"] != fingerprint:
+            if _last_checkpoint(output):
                 raise TrainingError(
                     f"output: {output} holds a training with other settings or data; choose another folder"
                 )
-        else:
+            shutil.rmtree(output / "data", ignore_errors=True)
+            stream.truncate(0)
             stream.write(json.dumps({"fingerprint": fingerprint, "program_version": __version__}) + "\n")
             stream.flush()
         yield
@@ -202,15 +203,15 @@ def _train(config: TrainingConfig, show: ProgressCallback) -> int | None:
     threads = config.threads or len(os.sched_getaffinity(0))
     with _child(config.output, dp_command(*arguments), threads) as process:
         while process.poll() is None:
-            state = _state(config, resumed_from or 0)
-            if state.force_rmse_train is not None and math.isnan(state.force_rmse_train):
-                raise TrainingError(f"the training diverged before step {state.step}: lower learning_rate.start")
-            show(state)
+            show(_state(config, resumed_from or 0))
             time.sleep(_POLL)
     last = _last_checkpoint(config.output)
     if process.returncode != 0 or last is None or last[0] < config.steps:
         log = config.output / "dp.log"
-        raise TrainingError(f"`dp train` failed: {last_line(log.read_text(encoding='utf-8'))} (all of it in {log})")
+        reason = last_line(log.read_text(encoding="utf-8"))
+        if "NaN detected" in reason:
+            raise TrainingError(f"the training diverged: lower learning_rate.start (all of it in {log})")
+        raise TrainingError(f"`dp train` failed: {reason} (all of it in {log})")
     show(_state(config, config.steps))
     return resumed_from
 
