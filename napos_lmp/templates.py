@@ -24,7 +24,7 @@ _SUFFIX = ".j2"
 
 @dataclass(frozen=True)
 class TemplateInfo:
-    """One template: its name, whether it is the user's own, its file, and the first line of its text."""
+    """One template: its name, whether it is the user's own, and its file."""
 
     name: str
     is_own: bool
@@ -32,12 +32,9 @@ class TemplateInfo:
 
     @property
     def summary(self) -> str:
-        """The first comment of the template, in one line."""
-        for line in self.path.read_text(encoding="utf-8").splitlines():
-            text = re.sub(r"^(#!.*|\{#-?|#|\{%.*%\})|-?#\}$", "", line.strip()).strip()
-            if text:
-                return text
-        return ""
+        """What the template is for: the Jinja comment it begins with, empty if there is none."""
+        match = re.match(r"\{#-?(.*?)-?#\}", self.path.read_text(encoding="utf-8"), re.DOTALL)
+        return " ".join(match[1].split()) if match else ""
 
 
 class Templates:

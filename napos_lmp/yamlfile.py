@@ -118,7 +118,8 @@ def _discriminator(problem: ErrorDetails) -> str:
 def _unknown_key(place: str, key: str, models: list[type[BaseModel]]) -> str:
     known = list(dict.fromkeys(name for model in models for name in model.model_fields))
     where = f" in {place}" if place else ""
-    if near := difflib.get_close_matches(key, known, n=1, cutoff=0.5):
+    begun = [name for name in known if name.startswith(f"{key}_")]
+    if near := begun[:1] or difflib.get_close_matches(key, known, n=1, cutoff=0.5):
         return f"{key!r} is not a known key{where}; did you mean {near[0]!r}?"
     return f"{key!r} is not a known key{where}" + (f"; known are {', '.join(known)}" if known else "")
 
