@@ -1,8 +1,10 @@
 """Real runs: complete, resumed, stopped, locked, damaged, blown up."""
 
+import math
 import re
 import shutil
 import signal
+import struct
 import subprocess
 import sys
 import time
@@ -11,8 +13,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from napos_lmp.engine import read_run_record, request_stop, run_deck
+from napos_lmp.engine import find_lammps, read_run_record, request_stop, run_deck
+from napos_lmp.engine.restart import choose_restart, protect_restart
 from napos_lmp.errors import DeckBusyError, DeckError, EngineError, PreflightError
+from napos_lmp.manifest import read_manifest
 from napos_lmp.trajectory import DeckTrajectory
 
 LMP = Path(sys.executable).with_name("lmp")
@@ -167,19 +171,56 @@ def newest_restarts(deck: Path) -> list[Path]:
     return sorted((deck / "restart").iterdir(), key=lambda path: path.stat().st_mtime_ns, reverse=True)
 
 
-@pytest.mark.parametrize("keep", [0.0, 0.5, 0.999])
-def test_damaged_restart_falls_back_to_the_older(cut_short, tmp_path, keep):
+@pytest.mark.parametrize("keep", [0.0, 0.2, 0.999])
+def test_a_restart_cut_short_is_found_out(cut_short, tmp_path, keep):
+    deck = shutil.copytree(cut_short, tmp_path / "deck")
+    newest, older = newest_restarts(deck)
+    newest.write_bytes(newest.read_bytes()[: int(keep * newest.stat().st_size)])
+    choice = choose_restart(deck, read_manifest(deck), find_lammps())
+    assert choice.file == f"restart/{older.name}"
+    assert choice.step in (40, 60, 80, 100)
+    assert [text.split(" cannot be used: ")[0] for text in choice.rejected] == [f"restart/{newest.name}"]
+
+
+def test_the_only_good_restart_is_overwritten_last(cut_short, tmp_path):
+    """LAMMPS writes a.restart first, so the one in use must be b.restart."""
+    deck = shutil.copytree(cut_short, tmp_path / "deck")
+    manifest, lammps = read_manifest(deck), find_lammps()
+    (deck / "restart/b.restart").write_bytes(b"")
+    choice = choose_restart(deck, manifest, lammps)
+    assert choice.file == "restart/a.restart"
+    protected = protect_restart(deck, manifest, choice)
+    assert protected.file == "restart/b.restart"
+    assert choose_restart(deck, manifest, lammps).step == choice.step
+    assert not (deck / "restart/a.restart").exists()
+
+
+@pytest.mark.parametrize("quantity", ["x", "vx"])
+def test_restart_of_a_blown_up_run_is_refused(cut_short, tmp_path, quantity):
+    """LAMMPS goes on, and writes restart files, when velocities have ceased to be numbers."""
+    deck = shutil.copytree(cut_short, tmp_path / "deck")
+    newest, older = newest_restarts(deck)
+    lammps = find_lammps()
+    script = f'read_restart restart/{newest.name}\nprint "VALUE $({quantity}[1]:%.17g)"\n'
+    value = float(re.search(r"^VALUE (\S+)", lammps.probe([], deck, script).stdout, re.MULTILINE)[1])
+    content = newest.read_bytes()
+    assert content.count(struct.pack("<d", value)) == 1
+    newest.write_bytes(content.replace(struct.pack("<d", value), struct.pack("<d", math.nan)))
+    choice = choose_restart(deck, read_manifest(deck), lammps)
+    assert choice.file == f"restart/{older.name}"
+    assert re.search("blew up|Did not assign all|Atom position", choice.rejected[0])
+
+
+def test_damaged_restart_is_reported_and_the_run_goes_on(cut_short, tmp_path):
     deck = shutil.copytree(cut_short, tmp_path / "deck")
     newest, _ = newest_restarts(deck)
-    newest.write_bytes(newest.read_bytes()[: int(keep * newest.stat().st_size)])
+    newest.write_bytes(newest.read_bytes()[:1000])
     result = run_deck(deck, progress=False)
     assert result.outcome == "complete"
-    assert result.first_step in (40, 60, 80, 100)
-    (reported,) = [text for text in result.warnings if "cannot be used" in text]
-    assert reported.startswith(f"restart/{newest.name}")
+    assert [text.split(" cannot")[0] for text in result.warnings if "be used" in text] == [f"restart/{newest.name}"]
     record = read_run_record(deck)
     assert record.segments[0].outcome == "killed"
-    assert record.segments[1].start_step == result.first_step
+    assert record.segments[1].start_step == result.first_step > 0
     assert_grid_is_complete(deck)
 
 
@@ -248,17 +289,43 @@ def test_lammps_error_becomes_one_sentence(make_small_deck, tmp_path, line, sent
     assert segment.message in str(error.value)
 
 
-def test_file_size_limit_is_explained(make_small_deck, tmp_path):
-    deck = make_small_deck(tmp_path / "deck", melt_ps=2.0, minimise=False)
-    limited = f"import resource; resource.setrlimit(resource.RLIMIT_FSIZE, (9000, 9000)); {RUN}"
-    run = subprocess.run(
-        [sys.executable, "-c", limited, str(deck), "1"], capture_output=True, text=True, timeout=120, check=False
-    )
-    assert run.returncode != 0
-    assert "a file grew past the limit on file size" in run.stderr
-    result = run_deck(deck, progress=False)
-    assert result.first_step > 0
-    assert_grid_is_complete(deck)
+FULL_DISK = """
+import pathlib, shutil, sys
+from napos_lmp.engine import run_deck
+from napos_lmp.errors import EngineError
+place = pathlib.Path(sys.argv[1])
+deck = shutil.copytree(sys.argv[2], place / "deck")
+measure = shutil.disk_usage
+shutil.disk_usage = lambda path: measure(path)._replace(free=10**12)  # or the preflight would refuse
+filler = place / "filler"
+filler.write_bytes(bytes(measure(place).free - 45_000))
+try:
+    run_deck(deck, progress=False)
+except EngineError as error:
+    print(error)
+filler.unlink()
+result = run_deck(deck, progress=False)
+from napos_lmp.trajectory import DeckTrajectory
+print(result.outcome, result.first_step, len(DeckTrajectory(deck).universe("01-melt").trajectory))
+"""
+
+
+def test_full_disk_is_explained_and_costs_nothing(make_small_deck, tmp_path):
+    """On a real disk of 60 MB, mounted in a name space of its own, which some systems allow only to root."""
+    deck = make_small_deck(tmp_path / "deck", melt_ps=0.6, minimise=False)
+    disk = tmp_path / "disk"
+    disk.mkdir()
+    mount = f'mount -t tmpfs -o size=60m tmpfs {disk} && exec "$@"'
+    own_mounts = ["unshare", "--user", "--map-root-user", "--mount", "sh", "-c", mount, "sh"]
+    if shutil.which("unshare") is None or subprocess.run([*own_mounts, "true"], check=False).returncode:
+        pytest.skip("this system lets nobody mount a small disk")
+    command = [*own_mounts, sys.executable, "-c", FULL_DISK, str(disk), str(deck)]
+    run = subprocess.run(command, capture_output=True, text=True, timeout=300, check=True)
+    explained, resumed = run.stdout.splitlines()
+    assert "the disk is full; make room and run the deck again" in explained
+    outcome, first_step, n_frames = resumed.split()
+    assert (outcome, n_frames) == ("complete", "61")
+    assert int(first_step) >= 20
 
 
 def test_run_outside_the_main_thread(make_small_deck, tmp_path):

@@ -220,8 +220,8 @@ def _check_timestep(manifest: Manifest) -> Check:
 
     masses = {element: float(atomic_masses[atomic_numbers[element]]) for element in manifest.elements}
     lightest = min(masses, key=lambda element: masses[element])
-    good = _TIMESTEP_PER_ROOT_MASS * masses[lightest] ** 0.5
-    sentence = f"{manifest.timestep_fs:g} fs with {lightest} as the lightest element (good up to {good:.2g} fs)"
+    good = round(_TIMESTEP_PER_ROOT_MASS * masses[lightest] ** 0.5, 1)
+    sentence = f"{manifest.timestep_fs:g} fs with {lightest} as the lightest element (good up to {good} fs)"
     if manifest.timestep_fs > 2 * good:
         return Check("time step", "fail", f"the time step is too long: {sentence}")
     return Check("time step", "warn" if manifest.timestep_fs > good else "ok", sentence)

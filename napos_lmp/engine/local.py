@@ -213,7 +213,8 @@ class DeckRun:
             (self.deck / name).mkdir(exist_ok=True)
         self._stop_file.unlink(missing_ok=True)
         screen = screen_file(self.deck, self._segment.number)
-        write_run_record(self.deck, self._record.with_segment(self._segment))
+        if unwritten := self._write_record(self._segment):
+            raise EngineError(f"{self.deck}: {unwritten}")
         with screen.open("wb") as output:
             self._process = subprocess.Popen(
                 tethered(list(self._segment.command), program),
@@ -287,9 +288,11 @@ class DeckRun:
             "outcome": outcome,
             "message": message,
         }
-        write_run_record(self.deck, self._record.with_segment(segment.model_copy(update=ended)))
+        unwritten = self._write_record(segment.model_copy(update=ended))
         if message is not None and outcome != "stopped":
             raise EngineError(f"{self.deck}: at step {last_step}: {message} (all output: {screen})")
+        if unwritten:
+            raise EngineError(f"{self.deck}: {unwritten}")
         speed = (last_step - segment.start_step) * self.manifest.timestep_ps / 1000 / wall * 86400
         return RunResult(
             self.deck,
@@ -311,6 +314,14 @@ class DeckRun:
         if self._process is not None:
             self._terminated_at = now
             self._process.terminate()
+
+    def _write_record(self, segment: SegmentRecord) -> str | None:
+        """Write `run.json` with this segment; the reason where that fails, as on a full disk."""
+        try:
+            write_run_record(self.deck, self._record.with_segment(segment))
+        except OSError as error:
+            return f"run.json cannot be written: {error.strerror}"
+        return None
 
     def _warn(self, sentence: str) -> None:
         self._warnings.append(sentence)
@@ -365,7 +376,7 @@ def _close_killed(deck: Path, record: RunRecord) -> RunRecord:
             follower.read()
             record = record.with_segment(
                 segment.model_copy(
-                    update={"outcome": "killed", "last_step": follower.step, "message": "the engine was killed"}
+                    update={"outcome": "killed", "last_step": follower.step, "message": "its end was not recorded"}
                 )
             )
     return record
