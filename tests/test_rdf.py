@@ -85,6 +85,21 @@ def test_same_numbers_as_mdanalysis_pair_by_pair(box):
         np.testing.assert_allclose(result.pair(a, b).g[bins], reference.rdf[bins], atol=1e-6, rtol=1e-6)
 
 
+@pytest.mark.parametrize("box", [CUBE, LEANING])
+def test_total_agrees_with_freud(box):
+    """One element, so that the partial g(r) is the total one; freud counts in single precision."""
+    import freud
+
+    frames = random_frames(3, 300, box, seed=4)
+    ours = PartialRDF(universe_of(["Na"] * 300, frames, box), r_max=8.0, bin_width=0.1).run()
+    theirs = freud.density.RDF(bins=80, r_max=8.0)
+    cell = freud.box.Box.from_matrix(vectors(box).T)
+    for frame in frames:
+        theirs.compute((cell, cell.wrap(frame)), reset=False)
+    # freud counts N partners of an atom, not N - 1
+    np.testing.assert_allclose(ours.pair("Na", "Na").g * 299 / 300, theirs.rdf, atol=0.02)
+
+
 def test_counts_of_continuous_positions_are_exact():
     box = vectors(LEANING)
     frame = random_frames(1, 150, LEANING, seed=5)[0].astype(np.float32)
