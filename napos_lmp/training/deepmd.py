@@ -13,7 +13,7 @@ import subprocess
 import time
 import zipfile
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
@@ -232,15 +232,14 @@ def _child(folder: Path, command: list[str], threads: int) -> Iterator[subproces
         try:
             yield process
         except KeyboardInterrupt:
-            process.terminate()
-            process.wait()
             checkpoint = _last_checkpoint(folder)
             where = f"goes on from step {checkpoint[0]}" if checkpoint else "starts again, as no checkpoint was written"
             raise TrainingError(f"training stopped; the same command {where}") from None
         finally:
-            if process.poll() is None:
-                process.kill()
-                process.wait()
+            # the session holds helpers of torch too, which outlive a `dp` that failed
+            with suppress(ProcessLookupError):
+                os.killpg(process.pid, signal.SIGKILL)
+            process.wait()
 
 
 def _end_with_parent() -> None:
