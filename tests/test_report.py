@@ -228,7 +228,7 @@ class TestContent:
         assert density.value == pytest.approx(2.015, abs=0.005)
         assert density.text.endswith("g/cm³")
         assert lines["Na3PS4", "P with four S/O at 300 K"].value == 100
-        conductivity = lines["Na3PS4", "Na⁺ conductivity (Nernst-Einstein) at 1000 K"]
+        conductivity = lines["Na3PS4", "Na⁺ conductivity at 1000 K"]
         assert conductivity.low < conductivity.value < conductivity.high
         assert conductivity.unit == "S/cm"
         missing = [line for line in lines.values() if line.glass == "Na4P2S7" and "conductivity" in line.quantity]
@@ -262,6 +262,55 @@ class TestContent:
         text = report[1].text
         for part in ("0.0.test", "0" * 64, "abababab", "time step 2 fs", "22 Jul 2025"):
             assert part in text
+
+
+class TestGrouping:
+    def test_shell_that_a_replica_lacks_counts_as_zero_there(self, study, tmp_path):
+        copy = tmp_path / "study"
+        shutil.copytree(study / "Na3PS4", copy)
+        path = copy / "seed-1" / "melt-quench" / "analysis" / "analysis.json"
+        content = json.loads(path.read_text())
+        share = {"key": "shell.P.PS3", "label": "P that are PS3", "unit": "%", "value": 10.0}
+        content["stages"][-1]["quantities"].append(share)
+        path.write_text(json.dumps(content))
+        (glass,) = collect_study(copy).glasses
+        assert [m.number.value for m in glass.measurements("shell.P.PS3") if m.temperature == 300] == [10.0, 0.0]
+        assert glass.number("shell.P.PS3", 300).value == 5.0
+
+    def test_protocols_make_different_glasses(self, tmp_path):
+        for protocol in ("slow", "fast"):
+            write_deck(tmp_path / protocol, melt_quench_stages(), protocol=protocol)
+        write_deck(tmp_path / "hot", diffusion_stages(900), protocol="diffusion-0900K", source="../slow")
+        glasses = {glass.label: [deck.name for deck in glass.decks] for glass in collect_study(tmp_path).glasses}
+        assert glasses == {"Na3PS4 (fast)": ["fast"], "Na3PS4 (slow)": ["hot", "slow"]}
+
+    def test_index_gives_title_series_order_and_what_is_gone(self, study, tmp_path):
+        copy = tmp_path / "study"
+        shutil.copytree(study, copy, ignore=shutil.ignore_patterns("report"))
+        deck = {
+            "label": "",
+            "formula": "",
+            "potential": "made-up",
+            "seed": 1,
+            "protocol": "melt-quench",
+            "source": None,
+        }
+        paths = ["Na4P2S7/seed-1/melt-quench", "Na3PS4/seed-2/melt-quench", "Na3PS4/seed-9/melt-quench"]
+        index = {
+            "name": "a series",
+            "program_version": "0",
+            "study": {"compositions": [{"series": "Na{3+x}P{1+x}S{4+3*x}", "x": [0, 1]}]},
+            "decks": [{**deck, "path": path} for path in paths],
+        }
+        (copy / "study.json").write_text(json.dumps(index))
+        view = collect_study(copy)
+        assert view.title == "a series"
+        assert [glass.label for glass in view.glasses] == ["Na4P2S7", "Na3PS4"]
+        assert view.absent == ("Na3PS4/seed-9/melt-quench",)
+        assert view.series == ("Na{3+x}P{1+x}S{4+3*x}", {"Na3PS4": 0.0, "Na4P2S7": 1.0})
+        page = Page(write_report(copy).read_text(encoding="utf-8"))
+        assert "Na3PS4/seed-9/melt-quench: its folder is gone." in page.text
+        assert "Density against x in Na₃₊ₓP₁₊ₓS₄₊₃*ₓ" in {image["alt"] for image in page.images}
 
 
 def report_headline(study):

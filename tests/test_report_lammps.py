@@ -72,7 +72,7 @@ def test_headline_of_a_real_run(tiny_study):
     assert [line.quantity for line in lines] == [
         "Density at 300 K",
         "P with four S/O at 300 K",
-        "Na⁺ conductivity (Nernst-Einstein) at 900 K",
+        "Na⁺ conductivity at 900 K",
     ]
     assert "no diffusion coefficient of Na" in lines[2].refused
 

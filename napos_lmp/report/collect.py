@@ -23,10 +23,10 @@ from napos_lmp.engine.record import RunRecord, read_run_record
 from napos_lmp.errors import AnalysisError, CompositionError, DeckError, StudyError
 from napos_lmp.files import sha256_of
 from napos_lmp.manifest import MANIFEST_NAME, Manifest, StageRecord, changed_files, read_manifest
-from napos_lmp.report.numbers import Number, combine
+from napos_lmp.report.numbers import COMPOSITION, Number, combine
 from napos_lmp.study import INDEX_NAME, StudyIndex, read_study_index
 
-_BASES = {"peak": "g(r)", "cutoff": "g(r)", "expected_mean_n": "composition", "residual": "exact"}
+_BASES = {"peak": "g(r)", "cutoff": "g(r)", "expected_mean_n": COMPOSITION, "residual": "exact"}
 
 Status = Literal["complete", "unfinished", "failed", "not started", "waiting", "not analysed"]
 
@@ -180,9 +180,12 @@ class Glass:
         return (temperatures[0], self.number(key, temperatures[0])) if temperatures else None
 
     def hottest(self, key: str) -> tuple[float, Number] | None:
-        """Temperature and number at the highest temperature at which the quantity was looked at."""
-        temperatures = self.temperatures(key)
-        return (temperatures[-1], self.number(key, temperatures[-1])) if temperatures else None
+        """Temperature and number at the highest temperature at which the quantity was determined.
+
+        Where it was refused at all, the refusal at the highest temperature at which it was looked at.
+        """
+        points = [(temperature, self.number(key, temperature)) for temperature in reversed(self.temperatures(key))]
+        return next((point for point in points if point[1].value is not None), points[0] if points else None)
 
     def keys(self, prefix: str) -> list[str]:
         """Keys of the glass's quantities that begin with a prefix, in the order they were measured."""

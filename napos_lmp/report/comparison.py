@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from napos_lmp.report.collect import Glass, StudyView
-from napos_lmp.report.glass import former_of
+from napos_lmp.report.glass import USUAL_BRIDGES, former_of, occurs
 from napos_lmp.report.html import Block, Figure, Section, Text, subscripted
 from napos_lmp.report.numbers import Number
 from napos_lmp.report.plots import against_composition, arrhenius, bars
@@ -48,7 +48,8 @@ def _units(study: StudyView) -> Iterable[Block]:
     if not 1 < len(glasses) <= _MOST_BAR_GROUPS or len(formers) != 1:
         return
     former = formers.pop() or ""
-    keys = [f"unit.{former}.n{n}" for n in range(6) if any(g.keys(f"unit.{former}.n{n}") for g in glasses)]
+    numbers = [n for n in range(6) if n <= USUAL_BRIDGES or any(occurs(glass, former, n) for glass in glasses)]
+    keys = [f"unit.{former}.n{n}" for n in numbers]
     series = {subscripted(glass.label): [_coldest(glass, key, "%") for key in keys] for glass in glasses}
     names = [f"{former if former == 'P' else 'Q'}{'⁰¹²³⁴⁵'[int(key[-1])]}" for key in keys]
     yield Figure(
@@ -67,7 +68,7 @@ def _conductivity(study: StudyView) -> Iterable[Block]:
             series[name] = (temperatures, numbers)
             if (line := arrhenius_line(glass)) is not None:
                 lines[name] = line
-    if series:
+    if max((len(temperatures) for temperatures, _ in series.values()), default=0) > 1:
         yield Figure(
             arrhenius(series, lines, "S/cm", "σ, Nernst-Einstein"),
             "Conductivity of each glass against inverse temperature",

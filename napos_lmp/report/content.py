@@ -13,7 +13,7 @@ from napos_lmp.errors import StructureError
 from napos_lmp.report.collect import Glass, StudyView
 from napos_lmp.report.comparison import comparison
 from napos_lmp.report.distrust import caveats
-from napos_lmp.report.glass import former_of, glass_section
+from napos_lmp.report.glass import USUAL_BRIDGES, former_of, glass_section, occurs
 from napos_lmp.report.html import Block, Card, CardItem, Cards, Caveat, Caveats, Page, Section, Tabular, Text
 from napos_lmp.report.numbers import Cell, Number, Table
 from napos_lmp.report.provenance import exact, provenance
@@ -22,7 +22,6 @@ from napos_lmp.structure import estimate_density
 from napos_lmp.structure.density import GLASS_DENSITIES
 
 _MOST_CARDS = 8
-_USUAL_BRIDGES = 3
 _SAME_GLASS = 0.015
 
 
@@ -129,7 +128,7 @@ def _cards(glasses: tuple[Glass, ...]) -> tuple[Card, ...]:
         items = [_item(glass, "density", "Density", "g/cm³", hottest=False)]
         if former:
             items.append(_item(glass, f"four_coordinate.{former}", f"{former} with four S/O", "%", hottest=False))
-        items.append(_item(glass, "conductivity", "Na⁺ conductivity (Nernst-Einstein)", "S/cm", hottest=True))
+        items.append(_item(glass, "conductivity", "Na⁺ conductivity", "S/cm", hottest=True))
         cards.append(Card(glass.label, glass.anchor, tuple(items)))
     return tuple(cards)
 
@@ -140,6 +139,8 @@ def _item(glass: Glass, key: str, label: str, unit: str, *, hottest: bool) -> Ca
         return CardItem(label, Number.of_refusal(unit, "no deck of this glass has measured it"), "")
     temperature, number = found
     detail = f"95 % interval {number.basis}" if number.has_interval else "no interval: " + number.note
+    if key == "conductivity":
+        detail = f"Nernst-Einstein; {detail}"
     return CardItem(f"{label} at {temperature:.0f} K", number, detail)
 
 
@@ -220,7 +221,9 @@ def _tabulated() -> tuple[tuple[str, dict[str, Fraction], float, str], ...]:
 
 def _unit_table(study: StudyView) -> Table:
     rows: list[tuple[Cell, ...]] = []
-    present = [n for n in range(6) if n <= _USUAL_BRIDGES or any(_occurs(glass, n) for glass in study.glasses)]
+    present = [
+        n for n in range(6) if n <= USUAL_BRIDGES or any(occurs(g, former_of(g) or "", n) for g in study.glasses)
+    ]
     for glass in study.glasses:
         former = former_of(glass)
         found = glass.coldest(f"unit.{former}.n0") if former else None
@@ -232,11 +235,6 @@ def _unit_table(study: StudyView) -> Table:
     columns = ("Glass", "At", *(f"{letter}{'⁰¹²³⁴⁵'[n]}" for n in present))
     caption = f"Network units: share of {former_name} with n bridging anions"
     return Table("units", caption, columns, tuple(rows))
-
-
-def _occurs(glass: Glass, bridges: int) -> bool:
-    found = glass.coldest(f"unit.{former_of(glass)}.n{bridges}")
-    return bool(found and found[1].value)
 
 
 def _anion_table(study: StudyView) -> Table:

@@ -15,7 +15,7 @@ from napos_lmp.report.temperature import arrhenius_line, arrhenius_table, valued
 _SUPERSCRIPT = "⁰¹²³⁴⁵"
 _MOST_SEEDS = 5
 _LEAST_SHARE = 0.5
-_USUAL_BRIDGES = 3
+USUAL_BRIDGES = 3
 _BOOKKEEPING = {
     "expected_mean_n": "Expected from the composition of the cell",
     "deviation.homopolar": "Change by bonds between formers",
@@ -37,6 +37,12 @@ def former_of(glass: Glass) -> str | None:
     if glass.composition is not None:
         present += [former for former in glass.composition.formers if former not in present]
     return "P" if "P" in present else present[0] if present else None
+
+
+def occurs(glass: Glass, former: str, bridges: int) -> bool:
+    """Whether any former has that many bridging anions, at the lowest temperature."""
+    found = glass.coldest(f"unit.{former}.n{bridges}")
+    return bool(found and found[1].value)
 
 
 def glass_section(glass: Glass) -> Section:
@@ -158,7 +164,7 @@ def _network(glass: Glass, temperature: float) -> Iterable[Block]:
     if former is None:
         return
     numbers_of = {key: glass.number(key, temperature) for key in glass.keys(f"unit.{former}.n")}
-    units = [key for key, number in numbers_of.items() if number.value or int(key[-1]) <= _USUAL_BRIDGES]
+    units = [key for key, number in numbers_of.items() if number.value or int(key[-1]) <= USUAL_BRIDGES]
     if units:
         numbers = [numbers_of[key] for key in units]
         names = [f"{former if former == 'P' else 'Q'}{_SUPERSCRIPT[int(key[-1])]}" for key in units]

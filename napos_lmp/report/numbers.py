@@ -17,8 +17,11 @@ from typing import Any
 from napos_lmp.files import whole_file, write_text
 
 NOT_DETERMINED = "not determined"
+COMPOSITION = "composition"
+"""Basis of numbers that follow from the composition, which replicas share."""
 _SUPERSCRIPT = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
 _MINUS = "−"
+_MOST_COUNTED = 1e8
 _LOGARITHMIC = ("S/cm", "cm²/s")
 _USUAL_DECIMALS = {"%": 1, "anions": 2, "per 100 formers": 1, "Å": 2}
 _COLUMNS = (
@@ -191,6 +194,8 @@ def combine(numbers: Sequence[Number]) -> Number:
         return Number(only.value, unit, only.low, only.high, only.level, only.basis or "within run", joined)
     from scipy.special import stdtrit
 
+    if {(number.value, number.basis) for number in valued} == {(valued[0].value, COMPOSITION)}:
+        return valued[0]
     logarithmic = unit in _LOGARITHMIC
     values = [math.log(v) if logarithmic else v for number in valued if (v := number.value) is not None]
     n = len(values)
@@ -214,32 +219,34 @@ def _limited(unit: str, low: float, high: float) -> tuple[float, float]:
 
 
 def _with_interval(value: float, low: float, high: float) -> str:
+    size = max(abs(low), abs(high))
+    power = _power(abs(value) if abs(value) > 0.1 * size else size)
+    value, low, high = (x / 10**power for x in (value, low, high))
     half = (high - low) / 2
-    power = _power(max(abs(value), abs(low), abs(high)))
-    value, low, high, half = (x / 10**power for x in (value, low, high, half))
-    decimals = _decimals_of_error(half) if half > 0 else 2
-    symmetric = abs((high - value) - (value - low)) <= 0.2 * half
-    body = (
-        f"{_decimal(value, decimals)} ± {_decimal(half, decimals)}"
-        if symmetric
-        else f"{_decimal(value, decimals)} [{_decimal(low, decimals)}, {_decimal(high, decimals)}]"
-    )
-    return body if power == 0 else f"{_bracketed(body) if '±' in body else body} × 10{_exponent(power)}"
+    if abs((high - value) - (value - low)) <= 0.2 * half:
+        decimals = _decimals_of_error(half)
+        body = f"{_decimal(value, decimals)} ± {_decimal(half, decimals)}"
+        return body if power == 0 else f"({body}) × 10{_exponent(power)}"
+    decimals = _decimals_of_error(min(high - value, value - low) or half)
+    body = f"{_decimal(value, decimals)} [{_decimal(low, decimals)}, {_decimal(high, decimals)}]"
+    return body if power == 0 else f"{body} × 10{_exponent(power)}"
 
 
 def _plain(value: float, decimals: int | None) -> str:
     if decimals is not None:
         return _decimal(value, decimals)
+    if float(value).is_integer() and abs(value) < _MOST_COUNTED:
+        return _decimal(value, 0)
     power = _power(abs(value))
     scaled = value / 10**power
-    digits = 0 if float(scaled).is_integer() and abs(scaled) < 1e5 else max(0, 2 - _magnitude(scaled))
+    digits = max(0, 2 - _magnitude(scaled))
     body = _decimal(scaled, digits)
     return body if power == 0 else f"{body} × 10{_exponent(power)}"
 
 
 def _power(size: float) -> int:
     """Power of ten to take out: none for sizes that read well as they are."""
-    if size == 0 or 1e-2 <= size < 1e5:
+    if size == 0 or 1e-2 <= size < 1e4:
         return 0
     return _magnitude(size)
 
@@ -250,13 +257,15 @@ def _magnitude(value: float) -> int:
 
 def _decimals_of_error(error: float) -> int:
     """Two significant digits where the first is 1 or 2, else one."""
+    if error <= 0:
+        return 2
     magnitude = _magnitude(error)
     leading = error / 10**magnitude
-    return max(0, (1 if leading < 2.95 else 0) - magnitude)
+    return (1 if leading < 2.95 else 0) - magnitude
 
 
 def _decimal(value: float, decimals: int) -> str:
-    text = f"{value:.{decimals}f}"
+    text = f"{round(value, decimals):.{max(0, decimals)}f}"
     if float(text) == 0:
         text = text.lstrip("-")
     return text.replace("-", _MINUS)

@@ -27,6 +27,7 @@ ELEMENT_COLOURS = {
 MARKERS = "osD^vP"
 INK = "#1d2430"
 _MOST_POINTS = 1200
+_LEAST_PLAIN = 1e-3
 _STYLE: Any = {
     "font.family": "DejaVu Sans",
     "font.size": 8.5,
@@ -195,7 +196,7 @@ def arrhenius(
             )  # fmt: skip
             if name in lines:
                 ax.plot(1000 / lines[name][0], lines[name][1], color=colour, linewidth=1, alpha=0.8)
-        ax.set_yscale("log")
+        _make_logarithmic(ax)
         ax.set(xlabel="1000 / T (1/K)", ylabel=f"{label} ({unit})")
         ax.margins(x=0.12, y=0.15)
         top = ax.secondary_xaxis("top", functions=(_inverse, _inverse))
@@ -227,13 +228,26 @@ def against_composition(
                 fmt=marker, color=colour, markersize=5, elinewidth=1, label=name,
             )  # fmt: skip
         if logarithmic:
-            ax.set_yscale("log")
+            _make_logarithmic(ax)
         ax.set(xlabel=axis, ylabel=label)
         ax.margins(x=0.08, y=0.15)
         if len(series) > 1:
             ax.legend()
 
     return _svg(draw, 5.4, 2.9)
+
+
+def _make_logarithmic(ax: Any) -> None:
+    """Logarithmic y axis; where it spans little, plain numbers."""
+    from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
+
+    ax.set_yscale("log")
+    ax.margins(y=0.15)
+    low, high = ax.get_ylim()
+    if low >= _LEAST_PLAIN and high < 100 * low:
+        ax.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5) if high > 10 * low else (1, 2, 3, 4, 5, 7)))
+        ax.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+    ax.yaxis.set_minor_formatter(NullFormatter())
 
 
 def _draw_displacement(ax: Any, panel: Displacement) -> None:
