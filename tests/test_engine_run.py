@@ -195,20 +195,22 @@ def test_the_only_good_restart_is_overwritten_last(cut_short, tmp_path):
     assert not (deck / "restart/a.restart").exists()
 
 
-@pytest.mark.parametrize("quantity", ["x", "vx"])
-def test_restart_of_a_blown_up_run_is_refused(cut_short, tmp_path, quantity):
-    """LAMMPS goes on, and writes restart files, when velocities have ceased to be numbers."""
+def test_restart_of_a_blown_up_run_is_refused(cut_short, tmp_path):
+    """LAMMPS goes on, and writes restart files, when velocities have ceased to be numbers.
+
+    It puts coordinates that are no numbers at the edge of the cell without a word, so the velocities tell.
+    """
     deck = shutil.copytree(cut_short, tmp_path / "deck")
     newest, older = newest_restarts(deck)
     lammps = find_lammps()
-    script = f'read_restart restart/{newest.name}\nprint "VALUE $({quantity}[1]:%.17g)"\n'
+    script = f'read_restart restart/{newest.name}\nprint "VALUE $(vx[1]:%.17g)"\n'
     value = float(re.search(r"^VALUE (\S+)", lammps.probe([], deck, script).stdout, re.MULTILINE)[1])
     content = newest.read_bytes()
     assert content.count(struct.pack("<d", value)) == 1
     newest.write_bytes(content.replace(struct.pack("<d", value), struct.pack("<d", math.nan)))
     choice = choose_restart(deck, read_manifest(deck), lammps)
     assert choice.file == f"restart/{older.name}"
-    assert re.search("blew up|Did not assign all|Atom position", choice.rejected[0])
+    assert "it was written after the simulation blew up" in choice.rejected[0]
 
 
 def test_damaged_restart_is_reported_and_the_run_goes_on(cut_short, tmp_path):
