@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 import napos_lmp
 from napos_lmp.backends import get_backend
 from napos_lmp.errors import DeckError
-from napos_lmp.files import link_or_copy, sha256_of, whole_folder, write_text
+from napos_lmp.files import link_or_copy, sha256_of, whole_folder
 from napos_lmp.job import JobSettings, clock
 from napos_lmp.manifest import (
     Dump,
@@ -30,7 +30,7 @@ from napos_lmp.manifest import (
     write_manifest,
 )
 from napos_lmp.protocol import Protocol, ScheduledStage, derived_seed
-from napos_lmp.templates import Rendering, Templates
+from napos_lmp.templates import Templates, shipped_templates
 
 if TYPE_CHECKING:
     from napos_lmp.composition import Composition
@@ -115,7 +115,7 @@ def render_deck(
     else:
         assert source_deck is not None
         start = _start_from_deck(source_deck, folder, potential)
-    templates, job = templates or Templates(), job or JobSettings()
+    templates, job = templates or shipped_templates(), job or JobSettings()
     backend = get_backend(potential.backend)
     model = backend.deck_file(potential)
     potential_file = f"potential/model{model.suffix}"
@@ -140,11 +140,11 @@ def render_deck(
     values = _template_values(manifest, protocol, schedule, potential)
     values |= {"environment": backend.environment(job.threads), **_job_values(manifest.label, job)}
     with whole_folder(folder) as temporary:
-        for name in (*_RUN_FOLDERS, "potential"):
+        for name in (*_RUN_FOLDERS, "potential", "stages"):
             (temporary / name).mkdir()
         texts, used = _render_inputs(templates, backend.template, values)
         for name, text in texts.items():
-            write_text(temporary / name, text)
+            (temporary / name).write_text(text, encoding="utf-8")
         (temporary / "job.sh").chmod(0o755)
         if start.structure is not None:
             from napos_lmp.structure import write_data
@@ -285,19 +285,19 @@ def _render_inputs(
     templates: Templates, potential_template: str, values: dict[str, Any]
 ) -> tuple[dict[str, str], dict[str, str]]:
     """Text of every input by file name, and the SHA-256 of every template that was used."""
-    fixed = {
+    inputs = {
         values["input_file"]: "in.lammps.j2",
         "stop.lammps": "stop.lammps.j2",
         "potential.lammps": potential_template,
         "job.sh": "jobs/local.sh.j2",
         "job.slurm": "jobs/slurm.sh.j2",
     }
-    rendering = Rendering(templates)
-    texts = {name: rendering.render(template, values) for name, template in fixed.items()}
-    for stage in (values["minimise"], *values["stages"]):
-        if stage:
-            texts[stage["file"]] = rendering.render(f"stages/{stage['kind']}.lmp.j2", values | {"stage": stage})
-    return texts, rendering.used
+    stages = {stage["file"]: stage for stage in (values["minimise"], *values["stages"]) if stage}
+    inputs |= {file: f"stages/{stage['kind']}.lmp.j2" for file, stage in stages.items()}
+    texts = {
+        name: templates.render(template, values | {"stage": stages.get(name)}) for name, template in inputs.items()
+    }
+    return texts, templates.digests(inputs.values())
 
 
 def _hash_of(model: Path) -> str:

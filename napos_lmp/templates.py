@@ -10,14 +10,18 @@ import difflib
 import hashlib
 import re
 import shlex
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from functools import cache, cached_property
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from napos_lmp.errors import TemplateError
 from napos_lmp.files import write_text
 from napos_lmp.resources import shipped_folder
+
+if TYPE_CHECKING:
+    from jinja2.sandbox import SandboxedEnvironment
 
 _SUFFIX = ".j2"
 
@@ -61,6 +65,8 @@ class Templates:
         for name in self._own:
             if name not in self._shipped:
                 raise TemplateError(f"{self._own[name]}: {self._unknown(name)}")
+        self._texts: dict[str, str] = {}
+        self._referenced: dict[str, list[str]] = {}
 
     def catalogue(self) -> list[TemplateInfo]:
         """All templates, by name."""
@@ -82,12 +88,14 @@ class Templates:
         raise TemplateError(self._unknown(name))
 
     def source(self, name: str) -> str:
-        """Text of one template."""
-        path = self.find(name).path
-        try:
-            return path.read_text(encoding="utf-8")
-        except UnicodeDecodeError:
-            raise TemplateError(f"template {path} is not UTF-8 text") from None
+        """Text of one template, read once."""
+        found = self.find(name)
+        if found.name not in self._texts:
+            try:
+                self._texts[found.name] = found.path.read_text(encoding="utf-8")
+            except UnicodeDecodeError:
+                raise TemplateError(f"template {found.path} is not UTF-8 text") from None
+        return self._texts[found.name]
 
     def digest(self, name: str) -> str:
         """SHA-256 of one template's text."""
@@ -108,36 +116,6 @@ class Templates:
         write_text(target, self.source(found.name))
         return target
 
-    def _unknown(self, name: str) -> str:
-        near = difflib.get_close_matches(name.removesuffix(_SUFFIX) + _SUFFIX, self._shipped, n=1)
-        hint = f"; did you mean {near[0]!r}?" if near else f"; there are {', '.join(sorted(self._shipped))}"
-        return f"template {name!r} is not known{hint}"
-
-
-class Rendering:
-    """One use of the templates, which remembers what it used."""
-
-    def __init__(self, templates: Templates) -> None:
-        import jinja2
-        from jinja2.sandbox import SandboxedEnvironment
-
-        self._templates = templates
-        self._used: dict[str, str] = {}
-        self._environment = SandboxedEnvironment(
-            loader=jinja2.FunctionLoader(self._load),
-            undefined=jinja2.StrictUndefined,
-            autoescape=False,
-            trim_blocks=True,
-            lstrip_blocks=True,
-            keep_trailing_newline=True,
-        )
-        self._environment.filters.update(number=number, shell=shell_quoted, comment=comment_text)
-
-    @property
-    def used(self) -> dict[str, str]:
-        """SHA-256 of every template rendered, extended or included so far, by name."""
-        return dict(sorted(self._used.items()))
-
     def render(self, name: str, values: Mapping[str, Any]) -> str:
         """Render a template with values.
 
@@ -148,7 +126,7 @@ class Rendering:
         """
         import jinja2
 
-        found = self._templates.find(name)
+        found = self.find(name)
         try:
             return self._environment.get_template(found.name).render(values)
         except jinja2.TemplateSyntaxError as error:
@@ -156,9 +134,50 @@ class Rendering:
         except (jinja2.TemplateError, TypeError, ValueError, ArithmeticError, LookupError, AttributeError) as error:
             raise TemplateError(f"template {found.path}{_line_of(error)}: {error}") from None
 
-    def _load(self, name: str) -> str:
-        self._used[name] = self._templates.digest(name)
-        return self._templates.source(name)
+    def digests(self, names: Iterable[str]) -> dict[str, str]:
+        """SHA-256 of the templates named and of all that they extend or include, by name."""
+        waiting, found = list(names), set[str]()
+        while waiting:
+            name = self.find(waiting.pop()).name
+            if name not in found:
+                found.add(name)
+                waiting += self._references(name)
+        return {name: self.digest(name) for name in sorted(found)}
+
+    def _references(self, name: str) -> list[str]:
+        from jinja2 import meta
+
+        if name not in self._referenced:
+            named = set(meta.find_referenced_templates(self._environment.parse(self.source(name))))
+            self._referenced[name] = sorted(self._shipped) if None in named else [n for n in named if n is not None]
+        return self._referenced[name]
+
+    @cached_property
+    def _environment(self) -> SandboxedEnvironment:
+        import jinja2
+        from jinja2.sandbox import SandboxedEnvironment
+
+        environment = SandboxedEnvironment(
+            loader=jinja2.FunctionLoader(self.source),
+            undefined=jinja2.StrictUndefined,
+            autoescape=False,
+            trim_blocks=True,
+            lstrip_blocks=True,
+            keep_trailing_newline=True,
+        )
+        environment.filters.update(number=number, shell=shell_quoted, comment=comment_text)
+        return environment
+
+    def _unknown(self, name: str) -> str:
+        near = difflib.get_close_matches(name.removesuffix(_SUFFIX) + _SUFFIX, self._shipped, n=1)
+        hint = f"; did you mean {near[0]!r}?" if near else f"; there are {', '.join(sorted(self._shipped))}"
+        return f"template {name!r} is not known{hint}"
+
+
+@cache
+def shipped_templates() -> Templates:
+    """The templates as shipped, read and compiled once for a process."""
+    return Templates()
 
 
 def number(value: float) -> str:

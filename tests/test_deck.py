@@ -1,5 +1,6 @@
 """Decks: what is in the folder, that LAMMPS accepts every one, and that a run cut short is really continued."""
 
+import itertools
 import os
 import re
 import shutil
@@ -299,7 +300,7 @@ def test_a_run_cut_short_three_times_joins_without_hole_or_jump(joined):
     logs = [thermo_rows(path) for path in sorted((joined / "log").glob("thermo.*.log"))]
     assert len(logs) == 4
     atoms = manifest.structure.n_atoms
-    for before, after in zip(logs, logs[1:], strict=False):
+    for before, after in itertools.pairwise(logs):
         first = min(after)
         assert first > 0
         if first in before:

@@ -1,5 +1,7 @@
 """Protocols and presets: what is asked for is what LAMMPS is told, and mistakes are named."""
 
+import itertools
+
 import pytest
 import yaml
 
@@ -47,7 +49,7 @@ def test_quench_in_steps_takes_the_same_time_and_ends_at_the_same_temperature():
     assert [s.temperature_start for s in stepped[1:]] == [900, 600, 300]
     assert all(s.temperature_start == s.temperature_stop for s in stepped[1:])
     assert abs(stepped[-1].last_step - linear[-1].last_step) <= 3
-    assert all(after.first_step == before.last_step for before, after in zip(stepped, stepped[1:], strict=False))
+    assert all(after.first_step == before.last_step for before, after in itertools.pairwise(stepped))
 
 
 def test_a_stage_takes_its_temperature_from_the_one_before():
@@ -171,5 +173,5 @@ def test_yaml_that_cannot_be_used(tmp_path, text, parts):
 def test_missing_or_binary_yaml_is_one_sentence(tmp_path):
     (tmp_path / "b.yaml").write_bytes(b"\xff\xfe\x00")
     for name in ("absent.yaml", "b.yaml"):
-        with pytest.raises(NaposError, match="cannot be read|line"):
+        with pytest.raises(NaposError, match=r"cannot be read|line"):
             read_yaml(tmp_path / name, ProtocolError)

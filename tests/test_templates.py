@@ -5,14 +5,14 @@ import subprocess
 import pytest
 
 from napos_lmp.errors import TemplateError
-from napos_lmp.templates import Rendering, Templates, comment_text, number, shell_quoted
+from napos_lmp.templates import Templates, comment_text, number, shell_quoted
 
 
-def own(tmp_path, name: str, text: str) -> Rendering:
+def own(tmp_path, name: str, text: str) -> Templates:
     path = tmp_path / name
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(text)
-    return Rendering(Templates(tmp_path))
+    return Templates(tmp_path)
 
 
 def test_every_shipped_template_is_listed_with_a_summary():
@@ -22,12 +22,12 @@ def test_every_shipped_template_is_listed_with_a_summary():
 
 
 def test_own_template_replaces_the_shipped_one_and_only_that_one(tmp_path):
-    rendering = own(tmp_path, "stages/melt.lmp.j2", "# mine {{ x }}\n")
-    templates = Templates(tmp_path)
+    templates = own(tmp_path, "stages/melt.lmp.j2", "# mine {{ x }}\n")
     assert templates.find("stages/melt.lmp").is_own
     assert not templates.find("stages/quench.lmp.j2").is_own
-    assert rendering.render("stages/melt.lmp.j2", {"x": 3}) == "# mine 3\n"
-    assert rendering.used == {"stages/melt.lmp.j2": templates.digest("stages/melt.lmp.j2")}
+    assert templates.render("stages/melt.lmp.j2", {"x": 3}) == "# mine 3\n"
+    assert templates.digests(["stages/melt.lmp.j2"]) == {"stages/melt.lmp.j2": templates.digest("stages/melt.lmp.j2")}
+    assert set(templates.digests(["stages/quench.lmp.j2"])) == {"stages/quench.lmp.j2", "stages/dynamics.lmp.j2"}
     assert templates.digest("stages/melt.lmp.j2") != Templates().digest("stages/melt.lmp.j2")
 
 
@@ -49,15 +49,15 @@ def test_unknown_names_and_folders_are_refused(tmp_path):
 
 
 def test_missing_value_names_template_and_line(tmp_path):
-    rendering = own(tmp_path, "stop.lammps.j2", "a\n{{ nothing }}\n")
+    templates = own(tmp_path, "stop.lammps.j2", "a\n{{ nothing }}\n")
     with pytest.raises(TemplateError, match=r"stop\.lammps\.j2, line 2: 'nothing' is undefined"):
-        rendering.render("stop.lammps.j2", {})
+        templates.render("stop.lammps.j2", {})
 
 
 def test_broken_syntax_names_template_and_line(tmp_path):
-    rendering = own(tmp_path, "stop.lammps.j2", "a\nb\n{% if %}\n")
+    templates = own(tmp_path, "stop.lammps.j2", "a\nb\n{% if %}\n")
     with pytest.raises(TemplateError, match=r"stop\.lammps\.j2, line 3"):
-        rendering.render("stop.lammps.j2", {})
+        templates.render("stop.lammps.j2", {})
 
 
 @pytest.mark.parametrize(
@@ -71,9 +71,9 @@ def test_broken_syntax_names_template_and_line(tmp_path):
     ],
 )
 def test_the_sandbox_holds(tmp_path, attack):
-    rendering = own(tmp_path, "stop.lammps.j2", attack)
+    templates = own(tmp_path, "stop.lammps.j2", attack)
     with pytest.raises(TemplateError):
-        rendering.render("stop.lammps.j2", {"x": Templates()})
+        templates.render("stop.lammps.j2", {"x": Templates()})
 
 
 @pytest.mark.parametrize("word", ["plain", "two words", "a'b", '$(touch x) `id` "q" \\', "-n", "line\nbreak", "é;&|"])
