@@ -8,7 +8,7 @@ from html.parser import HTMLParser
 from pathlib import Path
 
 import pytest
-from synthetic_decks import diffusion_stages, melt_quench_stages, run_deck, write_deck
+from synthetic_decks import STRIDE, diffusion_stages, melt_quench_stages, run_deck, stage, write_deck
 
 from napos_lmp.analysis.deck import analyse_deck
 from napos_lmp.engine.record import RunRecord, SegmentRecord, write_run_record
@@ -276,6 +276,21 @@ class TestGrouping:
         (glass,) = collect_study(copy).glasses
         assert [m.number.value for m in glass.measurements("shell.P.PS3") if m.temperature == 300] == [10.0, 0.0]
         assert glass.number("shell.P.PS3", 300).value == 5.0
+
+    def test_rate_of_a_quench_in_steps_is_the_protocols(self, tmp_path):
+        stages = (
+            stage("01-melt", "melt", "nvt", 0, 20 * STRIDE, 1500, 1500),
+            stage("02-quench", "quench", "nvt", 20 * STRIDE, 30 * STRIDE, 900, 900),
+            stage("03-quench", "quench", "nvt", 30 * STRIDE, 40 * STRIDE, 300, 300),
+        )
+        write_deck(tmp_path / "deck", stages)
+        manifest = tmp_path / "deck" / "deck.json"
+        content = json.loads(manifest.read_text())
+        assert collect_study(tmp_path).decks[0].quench_rates == ()
+        content["protocol"]["stages"] = [{"kind": "melt"}, {"kind": "quench", "rate_K_per_ps": 5.0, "steps": 2}]
+        manifest.write_text(json.dumps(content))
+        assert collect_study(tmp_path).decks[0].quench_rates == (5.0,)
+        assert "cooled at 5 K/ps" in Page(write_report(tmp_path).read_text(encoding="utf-8")).text
 
     def test_protocols_make_different_glasses(self, tmp_path):
         for protocol in ("slow", "fast"):

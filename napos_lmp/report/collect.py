@@ -82,6 +82,13 @@ class DeckView:
             return None
         return (start - stop) / self.duration(stage)
 
+    @property
+    def quench_rates(self) -> tuple[float, ...]:
+        """Cooling rates in K/ps: as the protocol gives them, for linear ramps and for quenches in steps."""
+        stages = self.manifest.protocol.get("stages", ())
+        asked = [float(stage["rate_K_per_ps"]) for stage in stages if "rate_K_per_ps" in stage]
+        return tuple(asked or (rate for stage in self.dynamics if (rate := self.quench_rate(stage)) is not None))
+
     def curve(self, stage: StageResult, name: str) -> dict[str, NDArray[np.float64]]:
         """Columns of a curve that was saved for a stage; empty where there is none."""
         return self._table(stage.files[name]) if name in stage.files else {}

@@ -145,7 +145,7 @@ def _suspicious_density(glass: Glass) -> Iterable[str]:
 
 
 def _quench(study: StudyView) -> Caveat | None:
-    rates = sorted({round(r, 6) for d in study.decks for s in d.dynamics if (r := d.quench_rate(s)) is not None})
+    rates = sorted({round(rate, 6) for deck in study.decks for rate in deck.quench_rates})
     if not rates:
         return None
     span = f"{rates[0]:g}" if len(rates) == 1 else f"{rates[0]:g} to {rates[-1]:g}"
@@ -242,7 +242,7 @@ def _refusals(study: StudyView) -> Caveat | None:
             for what, reason in stage.refusals.items():
                 said.setdefault(f"{what}: {reason}", []).append(deck.name)
             for quantity in stage.quantities:
-                if quantity.refused and quantity.key in ("conductivity", "diffusion.Na", "density"):
+                if quantity.refused and quantity.key in ("conductivity", "density"):
                     said.setdefault(f"{quantity.label}: {quantity.refused}", []).append(f"{deck.name} ({stage.stage})")
     if not said:
         return None

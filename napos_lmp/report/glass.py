@@ -58,7 +58,7 @@ def glass_section(glass: Glass) -> Section:
 def _how_it_was_made(glass: Glass) -> str:
     deck = (glass.makers or glass.decks)[0]
     record = deck.manifest.structure
-    rates = [rate for stage in deck.dynamics if (rate := deck.quench_rate(stage)) is not None]
+    rates = deck.quench_rates
     top = max((s.temperature_start_K or 0.0 for s in deck.dynamics), default=0.0)
     counts = ", ".join(f"{count} {element}" for element, count in record.counts.items())
     sentences = [f"{record.n_atoms} atoms ({counts})."]

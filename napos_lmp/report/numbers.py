@@ -17,6 +17,8 @@ from typing import Any
 from napos_lmp.files import whole_file, write_text
 
 NOT_DETERMINED = "not determined"
+INPUT = "input"
+"""Basis of numbers that were put in or counted: shown as they are."""
 COMPOSITION = "composition"
 """Basis of numbers that follow from the composition, which replicas share."""
 _SUPERSCRIPT = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
@@ -85,6 +87,8 @@ class Number:
             return NOT_DETERMINED
         if self.ends is not None:
             return _with_interval(self.value, *self.ends)
+        if self.basis == INPUT and self.decimals is None:
+            return f"{self.value:.10g}".replace("-", _MINUS)
         return _plain(self.value, _USUAL_DECIMALS.get(self.unit) if self.decimals is None else self.decimals)
 
     @property

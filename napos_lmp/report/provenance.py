@@ -8,9 +8,10 @@ from typing import Any
 from napos_lmp.manifest import StageRecord
 from napos_lmp.report.collect import DeckView, Glass, StudyView
 from napos_lmp.report.html import Block, Heading, Section, Tabular, Text
-from napos_lmp.report.numbers import Cell, Number, Table
+from napos_lmp.report.numbers import INPUT, Cell, Number, Table
 
 _HASH_SHOWN = 16
+_STAGE_COLUMNS = ("Stage", "Ensemble", "From", "To", "Rate", "Pressure", "Duration")
 
 
 def provenance(study: StudyView) -> Section:
@@ -27,7 +28,7 @@ def provenance(study: StudyView) -> Section:
 
 def exact(value: float, unit: str, decimals: int | None = None) -> Number:
     """A number that was put in or counted, not measured."""
-    return Number(value, unit, basis="input", decimals=decimals)
+    return Number(value, unit, basis=INPUT, decimals=decimals)
 
 
 def _programs(study: StudyView) -> Text:
@@ -85,8 +86,9 @@ def _protocols(study: StudyView) -> Iterable[Table]:
     for place, deck in enumerate(seen.values(), start=1):
         rows = tuple(_stage_row(deck, stage) for stage in deck.manifest.stages)
         caption = f"{deck.protocol_name}: time step {deck.manifest.timestep_fs:g} fs"
-        columns = ("Stage", "Ensemble", "From", "To", "Rate", "Pressure", "Duration")
-        yield Table(f"protocol-{place}", caption, columns, rows)
+        used = [k for k in range(len(_STAGE_COLUMNS)) if any(row[k] != "" for row in rows)]
+        columns = tuple(_STAGE_COLUMNS[k] for k in used)
+        yield Table(f"protocol-{place}", caption, columns, tuple(tuple(row[k] for k in used) for row in rows))
 
 
 def _signature(deck: DeckView) -> tuple[tuple[Any, ...], ...]:
@@ -110,7 +112,7 @@ def _stage_row(deck: DeckView, stage: StageRecord) -> tuple[Cell, ...]:
 
 def _cells(study: StudyView) -> Table:
     rows = tuple(_cell_row(glass, deck) for glass in study.glasses for deck in glass.makers)
-    columns = ("Glass", "Seed", "Atoms", "Number of each", "Composition error", "Density put in")
+    columns = ("Glass", "Seed", "Size", "Number of each", "Composition error", "Density put in")
     return Table("cells", "Starting cells", columns, rows)
 
 
@@ -143,7 +145,7 @@ def _decks(study: StudyView) -> Table:
                 exact(frames, "frames"),
             )
         )
-    columns = ("Deck", "Seed", "State", "Segments", "Wall time", "Frames read")
+    columns = ("Deck", "Seed", "State", "Run in", "Wall time", "Read")
     return Table("decks", "Decks; a run has one segment more than it was resumed", columns, tuple(rows))
 
 
