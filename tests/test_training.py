@@ -350,6 +350,11 @@ def test_training_killed_and_interrupted_goes_on_to_a_potential_that_can_be_adde
     check_card_of_tiny(add_potential(result.folder).card)
     assert train_deepmd(config).resumed_from is None, "a finished training is not run again"
 
+    rate = {"start": 1e-12, "stop": 1e-13}
+    model = str(result.folder / "model.pth")
+    more = train_deepmd(write_config(tmp_path, init_model=model, steps=1, learning_rate=rate, output="more"))
+    assert more.potential.card.errors == result.potential.card.errors, "it starts from the weights it was given"
+
 
 def check_card_of_tiny(card) -> None:
     assert load_potential("tiny").card == card
