@@ -16,6 +16,7 @@ import pytest
 from napos_lmp.engine import find_lammps, read_run_record, request_stop, run_deck
 from napos_lmp.engine.restart import choose_restart, protect_restart
 from napos_lmp.errors import DeckBusyError, DeckError, EngineError, PreflightError
+from napos_lmp.files import sha256_of
 from napos_lmp.manifest import read_manifest
 from napos_lmp.trajectory import DeckTrajectory
 
@@ -344,3 +345,32 @@ def test_damaged_record_names_the_field(make_small_deck, tmp_path):
     with pytest.raises(DeckError, match=r"run\.json: segments\.0\.number"):
         run_deck(deck, progress=False)
     assert not (deck / "log/screen.000.txt").exists()
+
+
+def test_early_end_without_a_word_is_no_success(make_small_deck, tmp_path):
+    deck = make_small_deck(tmp_path / "deck", melt_ps=0.02, minimise=False)
+    (deck / "in.lammps").write_text("quit 0\n")
+    with pytest.raises(EngineError, match="LAMMPS ended before the last step and says nothing of an error"):
+        run_deck(deck, force=True, progress=False)
+    assert read_run_record(deck).segments[0].outcome == "failed"
+
+
+def test_deck_that_cannot_be_written_to(make_small_deck, tmp_path):
+    deck = make_small_deck(tmp_path / "deck", melt_ps=0.02, minimise=False)
+    (deck / "log").rmdir() if (deck / "log").is_dir() else None
+    (deck / "log").write_text("in the way")
+    with pytest.raises(EngineError, match=r"cannot be written to: File exists \(.*log\)"):
+        run_deck(deck, progress=False)
+    (deck / "run.lock").unlink()
+    (deck / "run.lock").mkdir()
+    with pytest.raises(DeckError, match=r"run\.lock cannot be written: Is a directory"):
+        run_deck(deck, progress=False)
+
+
+def test_moved_deck_keeps_the_structure_it_has(make_small_deck, tmp_path):
+    first = make_small_deck(tmp_path / "first", melt_ps=0.02, minimise=False)
+    second = make_small_deck(tmp_path / "second", melt_ps=0.02, minimise=False, source_deck=first)
+    shutil.copy(first / "structure.data", second / "structure.data")
+    shutil.rmtree(first)
+    assert run_deck(second, progress=False).outcome == "complete"
+    assert read_run_record(second).source.sha256 == sha256_of(second / "structure.data")

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
-from napos_lmp.engine.command import available_cores, default_threads
+from napos_lmp.engine.command import default_threads
 from napos_lmp.engine.interrupt import Interruption
 from napos_lmp.engine.local import POLL_SECONDS, DeckRun, RunResult
 from napos_lmp.engine.progress import ProgressDisplay, ProgressState, open_display
@@ -50,7 +50,7 @@ def run_decks(
     decks : iterable of path
         Their folders, in any order.
     jobs : int
-        Decks run side by side; the cores are divided among them unless `threads` is given.
+        Decks run side by side; the cores are divided among them unless `threads` or OMP_NUM_THREADS is given.
     ranks, threads, lammps, force, progress
         As for :func:`napos_lmp.engine.run_deck`, for each deck.
 
@@ -68,7 +68,7 @@ def run_decks(
         raise DeckError(f"jobs must be 1 or more, not {jobs}")
     folders = list(dict.fromkeys(Path(deck) for deck in decks))
     if threads is None and jobs > 1:
-        threads = default_threads(ranks * min(jobs, len(folders) or 1), available_cores())
+        threads = default_threads(ranks * min(jobs, len(folders) or 1))
     display = open_display(progress)
     try:
         with Interruption() as interruption:

@@ -137,12 +137,12 @@ def available_cores() -> int:
     return os.cpu_count() or 1
 
 
-def default_threads(ranks: int, cores: int | None = None) -> int:
+def default_threads(ranks: int) -> int:
     """Threads of each rank: OMP_NUM_THREADS where the user set it, else the cores shared out evenly."""
     given = os.environ.get("OMP_NUM_THREADS", "").split(",")[0]
-    if cores is None and given.isdigit() and int(given) > 0:
+    if given.isdigit() and int(given) > 0:
         return int(given)
-    return max(1, (cores or available_cores()) // ranks)
+    return max(1, available_cores() // max(1, ranks))
 
 
 def deck_command(lammps: Lammps, input_file: str, ranks: int, variables: Mapping[str, str]) -> list[str]:

@@ -5,8 +5,8 @@ from __future__ import annotations
 import socket
 import subprocess
 import time
-from collections.abc import Callable
-from contextlib import ExitStack
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -35,7 +35,7 @@ from napos_lmp.engine.record import (
     write_run_record,
 )
 from napos_lmp.engine.restart import choose_restart, protect_restart
-from napos_lmp.engine.state import bring_source, is_complete
+from napos_lmp.engine.state import bring_source, close_killed, is_complete
 from napos_lmp.errors import DeckError, EngineError
 from napos_lmp.manifest import read_manifest
 
@@ -191,7 +191,16 @@ class DeckRun:
 
     def prepare(self) -> bool:
         """Do all that comes before LAMMPS: structure, checks, restart file. False if the deck is complete already."""
-        self._record = _close_killed(self.deck, read_run_record(self.deck) or RunRecord())
+        with self._write_errors():
+            return self._prepare()
+
+    def start(self) -> None:
+        """Start LAMMPS on the segment that was prepared."""
+        with self._write_errors():
+            self._start()
+
+    def _prepare(self) -> bool:
+        self._record = close_killed(self.deck, read_run_record(self.deck) or RunRecord())
         if is_complete(self.deck, self.manifest):
             self._display.message(f"{self.manifest.label}: complete already, at step {self.manifest.last_step}")
             return False
@@ -204,8 +213,7 @@ class DeckRun:
         self._segment = self._new_segment(program)
         return True
 
-    def start(self) -> None:
-        """Start LAMMPS on the segment that was prepared."""
+    def _start(self) -> None:
         if self._segment is None:
             raise EngineError(f"deck {self.deck} was not prepared")
         program = find_lammps(self._lammps)
@@ -213,8 +221,7 @@ class DeckRun:
             (self.deck / name).mkdir(exist_ok=True)
         self._stop_file.unlink(missing_ok=True)
         screen = screen_file(self.deck, self._segment.number)
-        if unwritten := self._write_record(self._segment):
-            raise EngineError(f"{self.deck}: {unwritten}")
+        write_run_record(self.deck, self._record.with_segment(self._segment))
         with screen.open("wb") as output:
             self._process = subprocess.Popen(
                 tethered(list(self._segment.command), program),
@@ -276,9 +283,9 @@ class DeckRun:
             step = segment.start_step
             return RunResult(self.deck, "stopped", None, step, step, 0.0, None, tuple(self._warnings), None)
         wall = time.monotonic() - self._started
-        self._stop_file.unlink(missing_ok=True)
         screen = screen_file(self.deck, segment.number)
         outcome, message = self._verdict(_tail(screen), process.returncode, follower)
+        self._stop_file.unlink(missing_ok=True)
         last_step = self.manifest.last_step if outcome == "complete" else follower.step
         ended = {
             "ended": _now(),
@@ -288,11 +295,11 @@ class DeckRun:
             "outcome": outcome,
             "message": message,
         }
-        unwritten = self._write_record(segment.model_copy(update=ended))
-        if message is not None and outcome != "stopped":
+        failed = message is not None and outcome != "stopped"
+        with suppress(OSError) if failed else self._write_errors():
+            write_run_record(self.deck, self._record.with_segment(segment.model_copy(update=ended)))
+        if failed:
             raise EngineError(f"{self.deck}: at step {last_step}: {message} (all output: {screen})")
-        if unwritten:
-            raise EngineError(f"{self.deck}: {unwritten}")
         speed = (last_step - segment.start_step) * self.manifest.timestep_ps / 1000 / wall * 86400
         return RunResult(
             self.deck,
@@ -310,18 +317,25 @@ class DeckRun:
     def _stop_file(self) -> Path:
         return self.deck / self.manifest.restart.stop_request
 
+    def _was_asked_to_stop(self) -> bool:
+        """By the file STOP, or by the deck's own wall time limit, which leaves a restart file too."""
+        kept = self.deck / self.manifest.restart.stop_file
+        written = kept.is_file() and time.time() - kept.stat().st_mtime <= time.monotonic() - self._started + 1.0
+        return written or self._stop_file.exists()
+
     def _terminate(self, now: float) -> None:
         if self._process is not None:
             self._terminated_at = now
             self._process.terminate()
 
-    def _write_record(self, segment: SegmentRecord) -> str | None:
-        """Write `run.json` with this segment; the reason where that fails, as on a full disk."""
+    @contextmanager
+    def _write_errors(self) -> Iterator[None]:
+        """Say in one sentence that the deck's folder cannot be written to."""
         try:
-            write_run_record(self.deck, self._record.with_segment(segment))
+            yield
         except OSError as error:
-            return f"run.json cannot be written: {error.strerror}"
-        return None
+            name = f" ({error.filename})" if error.filename else ""
+            raise EngineError(f"{self.deck} cannot be written to: {error.strerror}{name}") from None
 
     def _warn(self, sentence: str) -> None:
         self._warnings.append(sentence)
@@ -361,25 +375,12 @@ class DeckRun:
                 return "complete", None
             if "Fix halt condition for fix-id disk" in text:
                 return "failed", explain(text, exit_status)
-            return "stopped", "stopped on request"
+            if self._was_asked_to_stop():
+                return "stopped", "stopped on request"
+            return "failed", "LAMMPS ended before the last step and says nothing of an error"
         if self._terminated_at is not None:
             return "stopped", "ended at once on request"
         return ("killed" if exit_status < 0 else "failed"), explain(text, exit_status)
-
-
-def _close_killed(deck: Path, record: RunRecord) -> RunRecord:
-    """Segments that still count as running belong to an engine that was killed: say so, with the last step seen."""
-    manifest = read_manifest(deck)
-    for segment in record.segments:
-        if segment.outcome == "running":
-            follower = ScreenFollower(screen_file(deck, segment.number), manifest, segment.start_step, str(deck))
-            follower.read()
-            record = record.with_segment(
-                segment.model_copy(
-                    update={"outcome": "killed", "last_step": follower.step, "message": "its end was not recorded"}
-                )
-            )
-    return record
 
 
 def _tail(path: Path) -> str:

@@ -11,7 +11,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from types import TracebackType
 
-from napos_lmp.errors import DeckBusyError
+from napos_lmp.errors import DeckBusyError, DeckError
 
 LOCK_NAME = "run.lock"
 _PATIENCE_SECONDS = 5.0
@@ -27,6 +27,8 @@ class DeckLock:
     ------
     DeckBusyError
         On entry, if another process holds the deck; the message names it.
+    DeckError
+        On entry, if the deck cannot be written to.
     """
 
     def __init__(self, deck: Path) -> None:
@@ -34,7 +36,11 @@ class DeckLock:
         self.descriptor = -1
 
     def __enter__(self) -> DeckLock:
-        self.descriptor = os.open(self._deck / LOCK_NAME, os.O_RDWR | os.O_CREAT, 0o666)
+        path = self._deck / LOCK_NAME
+        try:
+            self.descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
+        except OSError as error:
+            raise DeckError(f"deck {self._deck} cannot be run: {path} cannot be written: {error.strerror}") from None
         try:
             self._acquire()
         except BaseException:

@@ -6,7 +6,8 @@ import re
 import shutil
 from pathlib import Path
 
-from napos_lmp.engine.record import RunRecord, SourceRecord
+from napos_lmp.engine.progress import ScreenFollower
+from napos_lmp.engine.record import RunRecord, SourceRecord, screen_file
 from napos_lmp.errors import DeckError
 from napos_lmp.files import sha256_of, whole_file
 from napos_lmp.manifest import Manifest, read_manifest
@@ -32,6 +33,8 @@ def source_folder(deck: Path, manifest: Manifest) -> Path | None:
 def bring_source(deck: Path, manifest: Manifest, record: RunRecord) -> RunRecord:
     """Copy in the final structure of the deck that this deck starts from, once, and note its SHA-256.
 
+    A deck that was moved away from the other one with the structure already in it keeps that.
+
     Raises
     ------
     DeckError
@@ -42,24 +45,36 @@ def bring_source(deck: Path, manifest: Manifest, record: RunRecord) -> RunRecord
     if folder is None or structure.source_deck is None:
         return record
     target = deck / structure.file
-    if target.is_file() and record.segments:
+    name = structure.source_file or "final.data"
+    if target.is_file() and (record.segments or not folder.is_dir()):
         digest = sha256_of(target)
         if record.source and record.source.sha256 != digest:
             raise DeckError(f"{target} was changed since {deck} started from it; delete {deck} and make it again")
     else:
-        source_manifest = _finished(deck, folder)
-        source = folder / (structure.source_file or source_manifest.final_structure)
+        _require_finished(deck, folder)
         with whole_file(target) as temporary:
-            shutil.copyfile(source, temporary)
+            shutil.copyfile(folder / name, temporary)
         digest = sha256_of(target)
-    file = structure.source_file or target.name
-    return record.model_copy(update={"source": SourceRecord(deck=structure.source_deck, file=file, sha256=digest)})
+    return record.model_copy(update={"source": SourceRecord(deck=structure.source_deck, file=name, sha256=digest)})
 
 
-def _finished(deck: Path, source: Path) -> Manifest:
+def close_killed(deck: Path, record: RunRecord) -> RunRecord:
+    """Segments that still count as running belong to an engine that was killed: say so, with the last step seen."""
+    manifest = read_manifest(deck)
+    for segment in record.segments:
+        if segment.outcome == "running":
+            follower = ScreenFollower(screen_file(deck, segment.number), manifest, segment.start_step, str(deck))
+            follower.read()
+            record = record.with_segment(
+                segment.model_copy(
+                    update={"outcome": "killed", "last_step": follower.step, "message": "its end was not recorded"}
+                )
+            )
+    return record
+
+
+def _require_finished(deck: Path, source: Path) -> None:
     if not source.is_dir():
         raise DeckError(f"deck {deck} starts from deck {source}, which is not there")
-    manifest = read_manifest(source)
-    if not is_complete(source, manifest):
+    if not is_complete(source):
         raise DeckError(f"deck {deck} starts from deck {source}, which has not finished: run that first")
-    return manifest
