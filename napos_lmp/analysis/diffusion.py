@@ -22,6 +22,7 @@ CAGE_SHARE = 0.15
 _CURVE_ERROR_LIMIT = 0.25
 _WINDOW_SPAN = 3
 _WINDOW_LAGS = 5
+_SCATTER_ATOMS = 5
 _LINE_TOLERANCE = 0.02
 _LINE_DEVIATION = 3.0
 _LINE_PREFERENCE = 6.0
@@ -134,11 +135,12 @@ class DiffusionCoefficient:
     (see :mod:`napos_lmp.analysis.random_walk`), D = slope / 6.
 
     **Interval.** The estimate is a weighted sum of mean-square displacements, so each atom has its own. Their
-    scatter, or the random walk's where that is larger, divided by the number of independently moving atoms (see
-    :meth:`MeanSquareDisplacementResult.independent_atoms`), is the variance of D. Scatter between atoms contains
-    hops and sites of different mobility; the number of independent atoms contains concerted motion. D is then a
-    scaled chi-square variable with 2 D^2 / variance degrees of freedom, as a sum of squared displacements is. The
-    interval speaks of this glass at this length of run; what differs between glasses needs replicas.
+    scatter (of five atoms or more, with Student's t for few), or the random walk's where that is larger, divided by
+    the number of independently moving atoms (see :meth:`MeanSquareDisplacementResult.independent_atoms`), is the
+    variance of D. Scatter between atoms contains hops and sites of different mobility; the number of independent
+    atoms contains concerted motion. D is then a scaled chi-square variable with 2 D^2 / variance degrees of freedom,
+    as a sum of squared displacements is. The interval speaks of this glass at this length of run; what differs
+    between glasses needs replicas.
 
     Parameters
     ----------
@@ -269,11 +271,18 @@ class DiffusionCoefficient:
         return self._atoms_by_lag[power]
 
     def _excess_scatter(self, fit: LineFit, start: int, stop: int, independent_atoms: float) -> float:
-        """Variance of the slope between atoms over that of a random walk, at least 1."""
+        """Variance of the slope between atoms over that of a random walk, at least 1.
+
+        It is raised by what Student's t adds for the few atoms it comes from; below five atoms it is not used.
+        """
+        from scipy.stats import norm, t
+
         slopes = self._msd.per_atom(self.species)[:, start:stop].astype(np.float64) @ fit.weights
-        if len(slopes) < 2:
+        if len(slopes) < _SCATTER_ATOMS:
             return 1.0
-        return max(1.0, float(slopes.var(ddof=1)) / (fit.slope_error**2 * independent_atoms))
+        tail = (1 - self.level) / 2
+        widening = float(t.isf(tail, len(slopes) - 1) / norm.isf(tail)) ** 2
+        return max(1.0, widening * float(slopes.var(ddof=1)) / (fit.slope_error**2 * independent_atoms))
 
     def _displacements(self, window: _Window) -> float:
         """Independent displacements of one jump length in the whole run."""
