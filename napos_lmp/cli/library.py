@@ -37,9 +37,10 @@ def show_potential(
     """Show the card of a potential: what it was trained on, its errors and what to distrust."""
     import yaml
 
-    from napos_lmp.potential import load_potential
+    from napos_lmp.potential import load_potential, read_potential
 
-    card = load_potential(name).card.model_dump(mode="json", exclude_none=True)
+    potential = read_potential(Path(name)) if Path(name).is_dir() else load_potential(name)
+    card = potential.card.model_dump(mode="json", exclude_none=True)
     if as_json:
         print_json(card)
     else:
@@ -60,7 +61,9 @@ def add_potential(
 
     if source.is_dir():
         offered = read_potential(source)
-        typer.echo(f"accepting {offered.file} with SHA-256 {offered.sha256}", err=True)
+        typer.echo(f"accepting {offered.file} with SHA-256 {offered.sha256}: {offered.card.description}", err=True)
+        for limit in offered.card.limits:
+            typer.echo(f"  {limit}", err=True)
         added = accept(source)
     else:
         if name is None:

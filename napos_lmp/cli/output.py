@@ -32,7 +32,7 @@ def print_table(columns: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
 
 @contextmanager
 def counted_progress(description: str) -> Iterator[Callable[[int, int, str], None]]:
-    """Show a bar on a terminal's standard error; yields a callback of items done, items in all, and what is being done."""
+    """Show a bar where standard error is a terminal; yields a callback of items done, items in all and what is next."""
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
