@@ -1,9 +1,13 @@
 """Fixtures that tests of more than one part of the package use."""
 
+import signal
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+
+# A job started in the background of a script ignores SIGINT, and so would every program that the tests interrupt.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 DeckMaker = Callable[..., Path]
 

@@ -306,7 +306,7 @@ def test_a_run_cut_short_three_times_joins_without_hole_or_jump(joined):
         if first in before:
             potential_energy, total_energy = 2, 4
             for column in (potential_energy, total_energy):
-                assert after[first][column] == pytest.approx(before[first][column], abs=1e-8 * atoms)
+                assert after[first][column] == pytest.approx(before[first][column], abs=1e-7 * atoms)
     assert max(logs[-1]) == manifest.last_step
     for stage in manifest.stages[1:]:
         frames: dict[int, int] = {}

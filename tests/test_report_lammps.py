@@ -58,8 +58,8 @@ def test_report_of_a_real_run(tiny_study):
     numbers = {(n["table"], n["row"], n["column"]): n for n in content["numbers"]}
     density = numbers["headline", "Na4P2S5O2", "Density"]
     assert 1 < density["value"] < 4
-    peak = numbers["shells-glass-1", "O around P", "First peak"]
-    assert 1.3 < peak["value"] < 1.8
+    peak = numbers["shells-glass-1", "S around P", "First peak"]
+    assert 1.8 < peak["value"] < 2.4
     bookkeeping = {row: n["value"] for (table, row, _), n in numbers.items() if table == "bookkeeping-glass-1"}
     found = bookkeeping.pop("Found")
     assert sum(bookkeeping.values()) == pytest.approx(found, abs=1e-9)
