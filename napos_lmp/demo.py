@@ -16,24 +16,13 @@ def demo_study(potential: str) -> Study:
     return read_study(STUDY_FILE).model_copy(update={"potential": (potential,)})
 
 
-def run_demo(out: Path, potential: str, jobs: int, progress: Progress | None = None) -> Path:
-    """Write, run, analyse and report the demo; what was done before is kept.
+def write_demo(out: Path, potential: str, progress: Progress | None = None) -> list[Path]:
+    """Write the decks of the demo, which are kept where they have run; see :func:`napos_lmp.study.write_decks`."""
+    return write_decks(demo_study(potential), out, progress)
 
-    Parameters
-    ----------
-    out
-        The study's folder.
-    potential
-        Name of the potential.
-    jobs
-        Decks run side by side.
-    progress
-        Called while decks are written, as by :func:`napos_lmp.study.write_decks`.
 
-    Returns
-    -------
-    Path
-        The report.
+def run_demo(decks: list[Path], jobs: int) -> None:
+    """Run the decks of the demo to their ends, `jobs` of them side by side; what was done before is kept.
 
     Raises
     ------
@@ -42,16 +31,10 @@ def run_demo(out: Path, potential: str, jobs: int, progress: Progress | None = N
     RunStoppedError
         If it was stopped on request; the same call goes on.
     """
-    from napos_lmp.analysis.deck import analyse_deck
     from napos_lmp.engine import run_decks
-    from napos_lmp.report import write_report
 
-    decks = write_decks(demo_study(potential), out, progress)
     for outcome in run_decks(decks, jobs=jobs):
         if outcome.status == "stopped":
             raise RunStoppedError(f"{outcome.deck}: {outcome.sentence}")
         if outcome.status != "complete":
             raise EngineError(f"{outcome.deck}: {outcome.sentence}")
-    for deck in decks:
-        analyse_deck(deck)
-    return write_report(out)

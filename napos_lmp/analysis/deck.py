@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 import shutil
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -58,6 +58,26 @@ _THERMO_COLUMNS = {
     "PotEng": "potential_energy_eV_atom",
     "Press": "pressure_bar",
 }
+
+
+def analyse_decks(
+    decks: Sequence[Path], *, force: bool = False, progress: Callable[[int, int, str], None] | None = None
+) -> list[DeckResult]:
+    """Analyse decks one after the other, as :func:`analyse_deck` does.
+
+    `progress` is called with the number of decks done, their total, and what is being measured in which deck.
+    """
+    results = []
+    for done, deck in enumerate(decks):
+
+        def show(what: str, done: int = done, deck: Path = deck) -> None:
+            if progress:
+                progress(done, len(decks), f"{what}, {deck}")
+
+        results.append(analyse_deck(deck, force=force, progress=show))
+    if progress:
+        progress(len(decks), len(decks), "")
+    return results
 
 
 def analyse_deck(deck: str | Path, *, force: bool = False, progress: Progress | None = None) -> DeckResult:

@@ -80,16 +80,12 @@ def analyse(
     as_json: Json = False,
 ) -> None:
     """Measure structure and transport of decks that have run."""
-    from napos_lmp.analysis.deck import analyse_deck
+    from napos_lmp.analysis.deck import analyse_decks
     from napos_lmp.study import deck_folders
 
     folders = deck_folders(decks)
-    results = []
     with counted_progress("analysed") as show:
-        for done, folder in enumerate(folders):
-            show(done, len(folders), str(folder))
-            results.append(analyse_deck(folder, force=force))
-        show(len(folders), len(folders), "")
+        results = analyse_decks(folders, force=force, progress=show)
     if as_json:
         print_json([result.as_dict() for result in results])
     else:
@@ -114,10 +110,15 @@ def demo(
     jobs: Jobs = 2,
 ) -> None:
     """Two glasses from composition to report in about ten minutes on two cores."""
-    from napos_lmp.demo import run_demo
-    from napos_lmp.report import headline
+    from napos_lmp.analysis.deck import analyse_decks
+    from napos_lmp.demo import run_demo, write_demo
+    from napos_lmp.report import headline, write_report
 
     with counted_progress("decks") as show:
-        page = run_demo(out, potential, jobs, show)
+        decks = write_demo(out, potential, show)
+    run_demo(decks, jobs)
+    with counted_progress("analysed") as show:
+        analyse_decks(decks, progress=show)
+    page = write_report(out)
     print_table(("glass", "quantity", "value"), [(line.glass, line.quantity, line.text) for line in headline(out)])
     typer.echo(f"report: {page}")
