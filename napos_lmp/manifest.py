@@ -6,22 +6,14 @@ guessed. Every file name is relative to the deck's folder.
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, ValidationError
-
 from napos_lmp.errors import DeckError
-from napos_lmp.files import sha256_of, write_text
+from napos_lmp.files import sha256_of
+from napos_lmp.records import Record, read_record, write_record
 
 MANIFEST_NAME = "deck.json"
-
-
-class Record(BaseModel):
-    """Base of all parts of the manifest: frozen, and no unknown keys."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
 
 class Dump(Record):
@@ -144,7 +136,7 @@ def segment_file(pattern: str, segment: int) -> str:
 
 def write_manifest(folder: Path, manifest: Manifest) -> None:
     """Write `deck.json` into a deck's folder."""
-    write_text(folder / MANIFEST_NAME, json.dumps(manifest.model_dump(mode="json"), indent=1) + "\n")
+    write_record(folder / MANIFEST_NAME, manifest)
 
 
 def read_manifest(folder: Path) -> Manifest:
@@ -158,12 +150,7 @@ def read_manifest(folder: Path) -> Manifest:
     path = folder / MANIFEST_NAME
     if not path.is_file():
         raise DeckError(f"{folder} is no deck: it has no {MANIFEST_NAME}")
-    try:
-        return Manifest.model_validate_json(path.read_text(encoding="utf-8"))
-    except ValidationError as error:
-        first = error.errors()[0]
-        where = ".".join(str(part) for part in first["loc"]) or "the file"
-        raise DeckError(f"{path}: {where}: {first['msg']}") from None
+    return read_record(path, Manifest, DeckError)
 
 
 def changed_files(folder: Path, manifest: Manifest) -> list[str]:

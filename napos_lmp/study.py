@@ -14,8 +14,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from pydantic import TypeAdapter, ValidationError
-
 import napos_lmp
 from napos_lmp.composition import Composition, expand_series
 from napos_lmp.deck import present_elements, render_deck
@@ -25,6 +23,7 @@ from napos_lmp.manifest import MANIFEST_NAME, Manifest, read_manifest
 from napos_lmp.potential import Potential, load_potential
 from napos_lmp.presets import Diffusion, MeltQuench, protocols_of
 from napos_lmp.protocol import Protocol, derived_seed
+from napos_lmp.records import read_record
 from napos_lmp.structure import Structure, crystal, estimate_density, pack
 from napos_lmp.study_file import Crystal, Glass, Study, example_study, read_study
 from napos_lmp.templates import Templates
@@ -130,11 +129,7 @@ def read_study_index(out: Path) -> StudyIndex:
     path = out / INDEX_NAME
     if not path.is_file():
         raise StudyError(f"{out} holds no study: it has no {INDEX_NAME}")
-    try:
-        return TypeAdapter(StudyIndex).validate_json(path.read_text(encoding="utf-8"))
-    except ValidationError as error:
-        first = error.errors()[0]
-        raise StudyError(f"{path}: {'.'.join(str(part) for part in first['loc'])}: {first['msg']}") from None
+    return read_record(path, StudyIndex, StudyError)
 
 
 def deck_folders(folders: Iterable[Path]) -> list[Path]:

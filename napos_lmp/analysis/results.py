@@ -10,11 +10,11 @@ import math
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import Field, ValidationError
+from pydantic import Field
 
 from napos_lmp.analysis.base import Estimate
 from napos_lmp.errors import AnalysisError
-from napos_lmp.manifest import Record
+from napos_lmp.records import Record, read_record
 
 ANALYSIS_FOLDER = "analysis"
 RESULT_NAME = "analysis.json"
@@ -143,12 +143,7 @@ def read_deck_result(deck: Path) -> DeckResult | None:
     path = deck / ANALYSIS_FOLDER / RESULT_NAME
     if not path.is_file():
         return None
-    try:
-        return DeckResult.model_validate_json(path.read_text(encoding="utf-8"))
-    except ValidationError as error:
-        first = error.errors()[0]
-        where = ".".join(str(part) for part in first["loc"]) or "the file"
-        raise AnalysisError(f"{path}: {where}: {first['msg']}; analyse the deck again with force") from None
+    return read_record(path, DeckResult, AnalysisError, cure="; analyse the deck again with force")
 
 
 def _finite(value: float) -> float | None:

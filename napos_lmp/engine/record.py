@@ -7,15 +7,12 @@ then takes the start steps from the DCD headers.
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Literal
 
-from pydantic import ValidationError
-
 from napos_lmp.errors import DeckError
-from napos_lmp.files import write_text
-from napos_lmp.manifest import Manifest, Record, segment_file
+from napos_lmp.manifest import Manifest, segment_file
+from napos_lmp.records import Record, read_record, write_record
 
 RECORD_NAME = "run.json"
 
@@ -81,17 +78,12 @@ def read_run_record(deck: Path) -> RunRecord | None:
     path = deck / RECORD_NAME
     if not path.is_file():
         return None
-    try:
-        return RunRecord.model_validate_json(path.read_text(encoding="utf-8"))
-    except ValidationError as error:
-        first = error.errors()[0]
-        where = ".".join(str(part) for part in first["loc"]) or "the file"
-        raise DeckError(f"{path}: {where}: {first['msg']}") from None
+    return read_record(path, RunRecord, DeckError)
 
 
 def write_run_record(deck: Path, record: RunRecord) -> None:
     """Write `run.json` of a deck, whole."""
-    write_text(deck / RECORD_NAME, json.dumps(record.model_dump(mode="json"), indent=1) + "\n")
+    write_record(deck / RECORD_NAME, record)
 
 
 def next_segment(deck: Path, manifest: Manifest, record: RunRecord) -> int:
