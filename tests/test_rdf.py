@@ -195,12 +195,6 @@ def test_wrapped_and_unwrapped_positions_give_the_same():
     assert np.abs(counts[0] - counts[1]).max() <= 0.5  # float32 input: one pair in one of two frames at a bin's edge
 
 
-def test_threads_do_not_change_the_numbers():
-    universe = universe_of(["Na", "S"] * 60, random_frames(9, 120, CUBE, seed=1), CUBE)
-    one, three = (PartialRDF(universe, threads=threads).run() for threads in (1, 3))
-    np.testing.assert_array_equal(one.pairs["Na-S"].g, three.pairs["Na-S"].g)
-
-
 def test_part_of_the_frames_and_of_the_atoms():
     frames = random_frames(6, 50, CUBE, seed=9)
     universe = universe_of(["Na", "S"] * 25, frames, CUBE)
@@ -359,7 +353,6 @@ def test_plot_draws_the_pairs_asked_for(warm_crystal):
         ({"r_max": -1.0}, "r_max is -1.0 A; it must be positive"),
         ({"r_max": 1.0, "bin_width": 0.7}, "bin_width is 0.7 A"),
         ({"bin_width": 0.0}, "bin_width is 0.0 A"),
-        ({"threads": 0}, "threads is 0; it must be at least 1"),
     ],
 )
 def test_bad_parameters(options, message):

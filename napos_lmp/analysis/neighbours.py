@@ -18,7 +18,7 @@ import numpy as np
 
 from napos_lmp.analysis.base import Floats, Integers
 
-_BLOCK = 16384
+_BLOCK = 65536
 _MARGIN = 1e-9
 
 

@@ -3,10 +3,7 @@
 from __future__ import annotations
 
 import math
-import os
-from collections import deque
 from collections.abc import Mapping
-from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from itertools import combinations_with_replacement
 from typing import Any
@@ -164,8 +161,6 @@ class PartialRDF:
         and at most 10 A.
     bin_width
         Width of a bin in A; adjusted so that a whole number of bins fits.
-    threads
-        Frames counted at the same time; by default as many as there are cores, and at most 8.
 
     Raises
     ------
@@ -173,16 +168,11 @@ class PartialRDF:
         If elements or the box are missing, or a parameter is out of range.
     """
 
-    def __init__(
-        self, source: Any, *, r_max: float | None = None, bin_width: float = 0.02, threads: int | None = None
-    ) -> None:
+    def __init__(self, source: Any, *, r_max: float | None = None, bin_width: float = 0.02) -> None:
         if r_max is not None and not (math.isfinite(r_max) and r_max > 0):
             raise AnalysisError(f"r_max is {r_max} A; it must be positive")
         if not (math.isfinite(bin_width) and 0 < bin_width <= (r_max or LONGEST_DEFAULT) / 2):
             raise AnalysisError(f"bin_width is {bin_width} A; it must be positive and fit twice into r_max")
-        if threads is not None and threads < 1:
-            raise AnalysisError(f"threads is {threads}; it must be at least 1")
-        self._threads = threads or min(8, os.cpu_count() or 1)
         self._atoms = checked_atoms(source)
         self._r_max = r_max
         self._bin_width = bin_width
@@ -204,16 +194,9 @@ class PartialRDF:
             )
         r_max = self._r_max or min(LONGEST_DEFAULT, math.floor(0.999 * half / self._bin_width) * self._bin_width)
         counter = _PairCounter(self._atoms, r_max, max(2, round(r_max / self._bin_width)))
-        waiting: deque[Future[tuple[Integers, float]]] = deque()
-        with ThreadPoolExecutor(self._threads) as pool:
-            for frame in frames:
-                box = checked_box(trajectory[frame])
-                positions = self._atoms.atoms.positions.astype(np.float64)
-                waiting.append(pool.submit(counter.count, positions, box))
-                if len(waiting) > 2 * self._threads:
-                    counter.add(*waiting.popleft().result())
-            for counted in waiting:
-                counter.add(*counted.result())
+        for frame in frames:
+            box = checked_box(trajectory[frame])
+            counter.add(self._atoms.atoms.positions.astype(np.float64), box)
         return counter.result()
 
 
@@ -232,8 +215,8 @@ class _PairCounter:
         self._volume = 0.0
         self._count_volume = np.zeros((len(self._pairs), n_bins))
 
-    def count(self, positions: Floats, box: Floats) -> tuple[Integers, float]:
-        """Pairs (pairs of elements, bins) of one frame and its volume; positions (N, 3) and box (3, 3) in A."""
+    def add(self, positions: Floats, box: Floats) -> None:
+        """Count the pairs of one frame; positions (N, 3) and box (3, 3) in A."""
         kinds, stride = len(self._elements), self._n_bins + 1
         search = PairSearch(positions, box, self._r_max)
         row = (self._types[search.owner] * stride).astype(np.float64)
@@ -248,10 +231,7 @@ class _PairCounter:
             histogram += np.bincount(place.astype(np.int64), minlength=len(histogram))
         ordered = histogram.reshape(kinds, kinds, stride)[:, :, : self._n_bins]
         counts = np.array([ordered[a, b] + (ordered[b, a] if a != b else 0) for a, b in self._pairs])
-        return counts, abs(float(np.linalg.det(box)))
-
-    def add(self, counts: Integers, volume: float) -> None:
-        """Add what :meth:`count` found in one frame."""
+        volume = abs(float(np.linalg.det(box)))
         self._counts.add(counts)
         self._volume += volume
         self._count_volume += counts * volume

@@ -54,12 +54,12 @@ def spread(generator: np.random.Generator, n_atoms: int, length: float) -> np.nd
         points[moved] = generator.random((len(moved), 3)) * length
 
 
-def compare(universe: MDAnalysis.Universe, r_max: float, bin_width: float, repeats: int, threads: int | None) -> None:
+def compare(universe: MDAnalysis.Universe, r_max: float, bin_width: float, repeats: int) -> None:
     bins = round(r_max / bin_width)
     ours, theirs = [], []
     for _ in range(repeats):
         begin = time.perf_counter()
-        result = PartialRDF(universe, r_max=r_max, bin_width=bin_width, threads=threads).run()
+        result = PartialRDF(universe, r_max=r_max, bin_width=bin_width).run()
         ours.append(time.perf_counter() - begin)
         begin = time.perf_counter()
         reference = {}
@@ -85,7 +85,6 @@ def main() -> None:
     parser.add_argument("--r-max", type=float, nargs="+", default=[8.0, 10.0, 12.0, 15.0])
     parser.add_argument("--bin-width", type=float, default=0.02)
     parser.add_argument("--repeats", type=int, default=2)
-    parser.add_argument("--threads", type=int, help="threads of PartialRDF; default: all cores")
     parser.add_argument("--seed", type=int, default=1)
     arguments = parser.parse_args()
     warnings.filterwarnings("ignore")
@@ -94,7 +93,7 @@ def main() -> None:
         print(f"{arguments.atoms} atoms, {arguments.frames} frames, bins of {arguments.bin_width} A")
         PartialRDF(universe, r_max=3.0).run(stop=1)
         for r_max in arguments.r_max:
-            compare(universe, r_max, arguments.bin_width, arguments.repeats, arguments.threads)
+            compare(universe, r_max, arguments.bin_width, arguments.repeats)
 
 
 if __name__ == "__main__":
