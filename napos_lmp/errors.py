@@ -67,3 +67,11 @@ class AnalysisError(NaposError, ValueError):
 
 class TrainingError(NaposError, RuntimeError):
     """A training run that cannot start or did not finish."""
+
+
+class ReferenceDataError(NaposError, ValueError):
+    """Reference frames, their card or a sampling file that cannot be used."""
+
+
+class LabelError(NaposError, RuntimeError):
+    """A queue of labels, or its engine, that cannot go on."""
