@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from napos_lmp.cli import library, line, machine, training
+from napos_lmp.cli import library, line, machine, reference, training
 
 app = typer.Typer(
     name="napos-lmp",
@@ -40,3 +40,6 @@ for command in (line.init, line.deck, line.run, line.analyse, line.report, line.
 app.add_typer(library.potentials, name="potentials")
 app.add_typer(library.templates, name="templates")
 app.add_typer(training.train, name="train")
+app.add_typer(reference.data, name="data")
+for command in (reference.sample, reference.label):
+    app.command()(command)

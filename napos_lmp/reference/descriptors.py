@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from napos_lmp.errors import ReferenceDataError
 
 if TYPE_CHECKING:
-    from napos_lmp.potential import Potential
+    from napos_lmp.card import Potential
 
 
 def mean_descriptors(potential: Potential, frames: Sequence[Any]) -> NDArray[np.float64]:

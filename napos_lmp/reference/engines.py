@@ -2,12 +2,19 @@
 
 from __future__ import annotations
 
+from typing import Annotated
+
+from pydantic import Field
+
+from napos_lmp.reference.ase_engine import AseEngine, AseSettings
 from napos_lmp.reference.gpaw import GpawEngine, GpawSettings
 from napos_lmp.reference.labels import Engine
 
-EngineSettings = GpawSettings
+EngineSettings = Annotated[GpawSettings | AseSettings, Field(discriminator="kind")]
 
 
-def make_engine(settings: EngineSettings) -> Engine:
+def make_engine(settings: GpawSettings | AseSettings) -> Engine:
     """The engine that belongs to settings."""
+    if isinstance(settings, AseSettings):
+        return AseEngine(settings)
     return GpawEngine(settings)

@@ -12,17 +12,17 @@ import numpy as np
 from numpy.typing import NDArray
 
 from napos_lmp.errors import ReferenceDataError, TrajectoryError
+from napos_lmp.reference.contacts import closest_pair
 from napos_lmp.reference.frames import frame_id, ids_of, read_frames, write_frames
 from napos_lmp.reference.plan import MELT_FROM_K, SamplingPlan, Source
 from napos_lmp.reference.selection import farthest_first
 from napos_lmp.structure import CRYSTALS, Structure, crystal, estimate_density, lammps_frame, pack
 
 if TYPE_CHECKING:
+    from napos_lmp.card import Potential
     from napos_lmp.composition import Composition
-    from napos_lmp.potential import Potential
 
 Progress = Callable[[int, int, str], None]
-_MINIMUM_SPAN_A = 5.0
 
 
 @dataclass(frozen=True)
@@ -79,7 +79,8 @@ def sample(plan: SamplingPlan, jobs: int = 1, progress: Progress | None = None) 
     for start in starts:
         for frame in _frames_of(plan, start):
             count += 1
-            if shortest_contact(frame) < plan.contact:
+            pair = closest_pair(frame)
+            if pair is not None and pair[0] < plan.contact:
                 too_close += 1
             else:
                 candidates[start.source.name].append(frame)
@@ -88,16 +89,6 @@ def sample(plan: SamplingPlan, jobs: int = 1, progress: Progress | None = None) 
     pool = _choose(plan, potential, starts, candidates)
     write_frames(plan.output, pool)
     return Sampled(tuple(pool), count, too_close, failed)
-
-
-def shortest_contact(frame: Any) -> float:
-    """The shortest distance in a frame over the sum of the two covalent radii, periodic images included."""
-    from ase.data import covalent_radii
-    from ase.neighborlist import neighbor_list
-
-    radii = covalent_radii[frame.numbers]
-    first, second, distance = neighbor_list("ijd", frame, 3.0)
-    return float((distance / (radii[first] + radii[second])).min()) if len(distance) else float("inf")
 
 
 def strained(frame: Any, strain: float, rattle: float, rng: np.random.Generator) -> Any:
@@ -180,11 +171,10 @@ def _in_vacuum(structure: Structure, source: Source) -> Structure:
 
 def _render(plan: SamplingPlan, start: Start, potential: Potential) -> None:
     from napos_lmp.deck import render_deck
+    from napos_lmp.manifest import read_manifest
     from napos_lmp.protocol import Equilibrate, Melt, Minimise, Protocol
 
     folder = plan.work / start.name
-    if folder.exists():
-        return
     holds = [
         (Melt if number == 0 else Equilibrate)(
             temperature_K=temperature, duration_ps=start.source.hold_ps, ensemble="nvt", dump_ps=plan.every_ps
@@ -192,6 +182,16 @@ def _render(plan: SamplingPlan, start: Start, potential: Potential) -> None:
         for number, temperature in enumerate(start.source.temperatures_K)
     ]
     protocol = Protocol(name=start.source.name, stages=(Minimise(), *holds), timestep_fs=plan.timestep_fs)
+    if folder.exists():
+        before = read_manifest(folder)
+        card = potential.card.model_dump(mode="json")
+        if (before.protocol, before.seed) != (protocol.model_dump(mode="json"), plan.seed) or (
+            before.potential.card.get("sha256") != card["sha256"]
+        ):
+            raise ReferenceDataError(
+                f"{folder} was run with other settings than the sampling file has now; name another folder in work"
+            )
+        return
     render_deck(
         folder,
         composition=start.composition,

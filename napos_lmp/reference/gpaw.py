@@ -59,6 +59,17 @@ class GpawEngine:
         """Everything but the interpreter."""
         return {"code": "GPAW", **self.settings.model_dump(mode="json", exclude={"kind", "python"})}
 
+    @property
+    def level_of_theory(self) -> str:
+        """Functional, basis, k-points and smearing in words."""
+        s = self.settings
+        points = "Gamma" if s.kpoints == (1, 1, 1) else f"{'x'.join(map(str, s.kpoints))} k-points"
+        spin = ", spin-polarised" if s.spin_polarised else ""
+        return (
+            f"{s.functional}, plane waves to {s.cutoff_eV:g} eV, PAW, {points}, "
+            f"Fermi smearing {s.smearing_eV:g} eV{spin}, no dispersion"
+        )
+
     def find(self) -> str:
         """GPAW's version, asked of its interpreter."""
         question = "import gpaw; print('GPAW', gpaw.__version__)"

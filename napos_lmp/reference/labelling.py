@@ -175,10 +175,11 @@ class _Run:
             "OMP_NUM_THREADS": str(settings.threads),
             "OPENBLAS_NUM_THREADS": str(settings.threads),
         }
-        environment.pop("PYTHONPATH", None)
+        if command[0] != sys.executable:
+            environment.pop("PYTHONPATH", None)
         with (folder / "screen.txt").open("wb") as screen:
             process = subprocess.Popen(
-                [*_TETHER, "nice", "-n", str(settings.nice), *command],
+                [*_TETHER, *command],
                 cwd=folder,
                 env=environment,
                 stdin=subprocess.DEVNULL,

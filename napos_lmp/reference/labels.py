@@ -47,6 +47,10 @@ class Engine(Protocol):
     def level(self) -> dict[str, Any]:
         """All that decides the numbers: method, basis, k-points, smearing, tolerances; labels of one set share it."""
 
+    @property
+    def level_of_theory(self) -> str:
+        """The level in words, for people."""
+
     def find(self) -> str:
         """The engine and its version.
 

@@ -23,38 +23,64 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import numpy as np
 from pydantic import BaseModel, ConfigDict, Field
 
 from napos_lmp.errors import LabelError
+from napos_lmp.files import sha256_of
+from napos_lmp.job import Word
 from napos_lmp.records import Record, read_record, write_record
+from napos_lmp.reference.card import DataCard, Rejected, describe, write_data_card
 from napos_lmp.reference.engines import EngineSettings, make_engine
 from napos_lmp.reference.frames import ids_of, labelled, read_frames, write_frames
 from napos_lmp.reference.labels import Engine, Label
 from napos_lmp.yamlfile import read_yaml_model
 
+WALL_TIME = r"^(?:\d{1,2}-)?\d{1,3}:[0-5]\d:[0-5]\d$"
 QUEUE_FILE = "queue.yaml"
 REJECTED_FILE = "rejected.json"
+_ENERGY = (
+    "energy: extrapolated to zero smearing (ASE's potential energy); free_energy: with the electrons' entropy, whose "
+    "derivatives the forces and the stress are"
+)
+
+
+class ArrayJob(BaseModel):
+    """What a Slurm array asks for: up to `tasks` tasks of `workers` calculations each."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    tasks: int = Field(default=20, ge=1, le=10_000)
+    workers: int = Field(default=8, ge=1, le=1024)
+    time: str = Field(default="24:00:00", pattern=WALL_TIME)
+    partition: Word | None = None
+    account: Word | None = None
+    memory: Annotated[str, Field(pattern=r"^\d+[KMGT]?$")] | None = None
+    modules: tuple[Word, ...] = ()
 
 
 class QueueSettings(BaseModel):
     """What `queue.yaml` says; paths are relative to it.
 
     `pool` holds the frames, `collected` is the data set that `collect` writes, `work` the working folder. A calculation
-    may use `threads` threads at the niceness `nice`. Labels with a force above `force_cap_eV_A` are rejected.
+    may use `threads` threads. `name`, `description` and `licence` go onto the data set's card. Labels with a force
+    above `force_cap_eV_A` are rejected.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
+    name: str = ""
+    description: str = ""
+    licence: str = "unknown"
     pool: Path = Path("pool.extxyz.gz")
     collected: Path = Path("labels.extxyz.gz")
     work: Path = Path("work")
     engine: EngineSettings
     threads: int = Field(default=1, ge=1, le=1024)
-    nice: int = Field(default=5, ge=0, le=19)
     force_cap_eV_A: float = Field(default=50.0, gt=0)
+    slurm: ArrayJob = ArrayJob()
 
 
 class LabelRecord(Record):
@@ -226,27 +252,51 @@ class Queue:
         finally:
             os.close(descriptor)
 
-    def collect(self, out: Path | None = None) -> int:
-        """Write all labelled frames into the data set, those it held before first; give the number that came new.
+    def collect(self) -> int:
+        """Write all labelled frames into the data set behind those it holds, and its card; give the number of new ones.
 
-        Parameters
-        ----------
-        out
-            Another file than the queue's own `collected`.
+        Rejections are kept beside `queue.yaml`. The working folder is left as it is.
+
+        Raises
+        ------
+        LabelError
+            If the data set on disk is of another level than this queue.
         """
-        target = out or self.settings.collected
+        target = self.settings.collected
         before = read_frames(target) if target.is_file() else []
         held = set(ids_of(before, target)) if before else set()
-        new = [self._labelled(record) for record in self.labels() if record.id not in held]
-        if new:
-            write_frames(target, [*before, *new])
-            self.__dict__.pop("collected", None)
-        rejections = self.rejections()
-        if rejections and out is None:
-            ordered = sorted(rejections, key=lambda rejection: rejection.id)
-            write_record(self.folder / REJECTED_FILE, Rejections(rejected=tuple(ordered)))
-            self.__dict__.pop("rejected_before", None)
-        return len(new)
+        if other := next((frame for frame in before if frame.info.get("level") != self.level), None):
+            raise LabelError(f"{target} holds {other.info['id']} of another level of theory than {QUEUE_FILE} says")
+        records = [record for record in self.labels() if record.id not in held]
+        frames = [*before, *(self._labelled(record) for record in records)]
+        rejections = sorted(self.rejections(), key=lambda rejection: rejection.id)
+        if rejections:
+            write_record(self.folder / REJECTED_FILE, Rejections(rejected=tuple(rejections)))
+        if records:
+            write_frames(target, frames)
+            self._write_card(frames, rejections)
+        self.__dict__.pop("collected", None)
+        self.__dict__.pop("rejected_before", None)
+        return len(records)
+
+    def _write_card(self, frames: list[Any], rejections: list[Rejection]) -> None:
+        target = self.settings.collected
+        card = DataCard(
+            name=self.settings.name or target.name.split(".")[0],
+            description=self.settings.description,
+            file=target.name,
+            sha256=sha256_of(target),
+            licence=self.settings.licence,
+            level_of_theory=self.engine.level_of_theory,
+            level=self.level,
+            settings=self.engine.level,
+            code=tuple(sorted({str(frame.info["code"]) for frame in frames})),
+            energy=_ENERGY,
+            dispersion="not contained",
+            rejected=tuple(Rejected(id=rejection.id, reason=rejection.reason) for rejection in rejections),
+            **describe(frames),
+        )
+        write_data_card(target, card)
 
     def _labelled(self, record: LabelRecord) -> Any:
         stress = None if record.stress_eV_A3 is None else np.array(record.stress_eV_A3)
@@ -254,7 +304,7 @@ class Queue:
             self.frames[record.id], record.energy_eV, np.array(record.forces_eV_A), stress,
             free_energy=record.free_energy_eV,
         )  # fmt: skip
-        frame.info["level"] = record.level
+        frame.info |= {"level": record.level, "code": record.code}
         return frame
 
     def _file(self, kind: str, name: str) -> Path:

@@ -1,0 +1,103 @@
+"""`napos-lmp sample`, `napos-lmp label` and `napos-lmp data`: reference frames from exploration to a data set."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from napos_lmp.cli.output import Json, counted_progress, print_json
+
+if TYPE_CHECKING:
+    from napos_lmp.reference.labelling import LabelEvent
+
+
+data = typer.Typer(help="Data sets of labelled frames: check, import, export.", no_args_is_help=True)
+
+
+@data.command("check")
+def check(
+    files: Annotated[list[Path], typer.Argument(help="Extended XYZ files, plain or gzipped.")], as_json: Json = False
+) -> None:
+    """Look for frames that would spoil a training; exit status 1 if there are any."""
+    from napos_lmp.reference.checks import check_files
+
+    findings = check_files(files)
+    if as_json:
+        print_json([dataclasses.asdict(finding) for finding in findings])
+    else:
+        for finding in findings:
+            typer.echo(finding.sentence)
+        typer.echo(f"{len(findings)} findings")
+    if any(finding.serious for finding in findings):
+        raise typer.Exit(1)
+
+
+def sample(
+    plan: Annotated[Path, typer.Argument(help="Sampling file (YAML).")],
+    jobs: Annotated[int, typer.Option(min=1, help="Runs side by side.")] = 1,
+    as_json: Json = False,
+) -> None:
+    """Run short explorations and choose a diverse pool of frames; run again to go on after an interruption."""
+    from napos_lmp.reference.explore import sample as sample_frames
+    from napos_lmp.reference.plan import read_plan
+
+    settings = read_plan(plan)
+    with counted_progress("decks") as show:
+        sampled = sample_frames(settings, jobs, show)
+    if as_json:
+        counts = {"candidates": sampled.candidates, "too_close": sampled.too_close, "failed": sampled.failed}
+        print_json({"pool": settings.output, "frames": len(sampled.pool), **counts})
+        return
+    for sentence in sampled.failed:
+        typer.echo(f"left out: {sentence}", err=True)
+    typer.echo(
+        f"{settings.output}: {len(sampled.pool)} frames, chosen from {sampled.candidates} "
+        f"({sampled.too_close} with atoms too close left out)"
+    )
+
+
+def label(
+    queue: Annotated[Path, typer.Argument(help="Folder of the queue, with its queue.yaml.")],
+    workers: Annotated[int, typer.Option(min=1, help="Calculations side by side.")] = 1,
+    limit: Annotated[int | None, typer.Option(min=1, help="Stop after so many frames.")] = None,
+    collect: Annotated[bool, typer.Option("--collect", help="Write finished labels to the data set, no more.")] = False,
+    status: Annotated[bool, typer.Option("--status", help="Say how far the queue is, no more.")] = False,
+    slurm: Annotated[Path | None, typer.Option(help="Write a Slurm array job for the queue, no more.")] = None,
+    as_json: Json = False,
+) -> None:
+    """Label the frames of a queue that wait; run again, on as many machines as you like, to go on."""
+    from napos_lmp.reference.labelling import label_queue
+    from napos_lmp.reference.queue import Queue
+
+    if slurm is not None:
+        from napos_lmp.reference.slurm import write_array_job
+
+        typer.echo(f"wrote {write_array_job(Queue(queue), slurm)}; start it with `sbatch {slurm}`")
+        return
+    opened = Queue(queue)
+    if collect:
+        number = opened.collect()
+        typer.echo(f"{opened.settings.collected}: {number} new frames, {len(opened.collected)} in all")
+        return
+    state = opened.state() if status else label_queue(queue, workers, limit, _tell)
+    if as_json:
+        print_json({**dataclasses.asdict(state), "waiting": state.waiting})
+        return
+    typer.echo(
+        f"{state.frames} frames: {state.collected} collected, {state.labelled} labelled since, "
+        f"{state.rejected} rejected, {state.waiting} waiting"
+    )
+
+
+def _tell(event: LabelEvent) -> None:
+    from datetime import datetime, timedelta
+
+    left = ""
+    if event.seconds_left is not None and event.state.waiting:
+        end = datetime.now() + timedelta(seconds=event.seconds_left)
+        left = f"; {event.state.waiting} wait, ends about {end:%a %d %b %H:%M}"
+    what = f"{event.frame}: {event.sentence}" if event.frame else event.sentence
+    typer.echo(f"[{event.state.done}/{event.state.frames}] {what}{left}")
