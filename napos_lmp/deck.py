@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import napos_lmp
-from napos_lmp.backends import get_backend
+from napos_lmp.backends import Backend, get_backend
 from napos_lmp.errors import DeckError
 from napos_lmp.files import link_or_copy, sha256_of, whole_folder
 from napos_lmp.job import JobSettings, clock
@@ -33,8 +33,8 @@ from napos_lmp.protocol import Protocol, ScheduledStage, derived_seed
 from napos_lmp.templates import Templates, shipped_templates
 
 if TYPE_CHECKING:
+    from napos_lmp.card import Potential
     from napos_lmp.composition import Composition
-    from napos_lmp.potential import Potential
     from napos_lmp.structure import Structure
 
 STRUCTURE_FILE = "structure.data"
@@ -75,6 +75,7 @@ def render_deck(
     label: str | None = None,
     templates: Templates | None = None,
     job: JobSettings | None = None,
+    pair_style: str | None = None,
 ) -> Manifest:
     """Write a deck, whole or not at all, and return its manifest.
 
@@ -96,6 +97,8 @@ def render_deck(
         A title for people; made from formula, protocol and seed unless given.
     templates, job
         Templates in force, and how the deck is started.
+    pair_style
+        The LAMMPS pair style that runs the potential, where its family has several; None for the usual one.
 
     Raises
     ------
@@ -116,8 +119,8 @@ def render_deck(
         assert source_deck is not None
         start = _start_from_deck(source_deck, folder, potential)
     templates, job = templates or shipped_templates(), job or JobSettings()
-    backend = get_backend(potential.backend)
-    model = backend.deck_file(potential)
+    backend = get_backend(potential.backend, pair_style)
+    model = backend.deck_file(potential, gpu=job.gpus > 0)
     potential_file = f"potential/model{model.suffix}"
     schedule = protocol.schedule()
     manifest = Manifest(
@@ -128,17 +131,19 @@ def render_deck(
         timestep_fs=protocol.timestep_fs,
         elements=start.elements,
         structure=start.record,
-        potential=_potential_record(potential, potential_file, _hash_of(model)),
+        potential=_potential_record(potential, pair_style, potential_file, _hash_of(model)),
         stages=tuple(_stage_record(stage) for stage in schedule),
         restart=Restart(stride=protocol.restart_stride),
         thermo_stride=protocol.thermo_stride,
         lammps_styles=_lammps_styles(backend.lammps_styles(potential), schedule),
+        lammps_packages=backend.lammps_packages,
+        gpus=job.gpus,
         protocol=protocol.model_dump(mode="json"),
         templates={},
         files={},
     )
     values = _template_values(manifest, protocol, schedule, potential)
-    values |= {"environment": backend.environment(job.threads), **_job_values(manifest.label, job)}
+    values |= _job_values(manifest.label, job, backend)
     with whole_folder(folder) as temporary:
         for name in (*_RUN_FOLDERS, "potential", "stages"):
             (temporary / name).mkdir()
@@ -196,10 +201,11 @@ def _start_from_deck(source_deck: Path, folder: Path, potential: Potential) -> _
     return _Start(source.structure.model_copy(update=update), elements, None)
 
 
-def _potential_record(potential: Potential, file: str, sha256: str) -> PotentialRecord:
+def _potential_record(potential: Potential, pair_style: str | None, file: str, sha256: str) -> PotentialRecord:
     return PotentialRecord(
         name=potential.name,
         backend=potential.backend,
+        pair_style=pair_style,
         file=file,
         sha256=sha256,
         elements=potential.elements,
@@ -276,9 +282,16 @@ def _stage_values(stage: ScheduledStage, timestep_ps: float) -> dict[str, Any]:
     return values
 
 
-def _job_values(label: str, job: JobSettings) -> dict[str, Any]:
+def _job_values(label: str, job: JobSettings, backend: Backend) -> dict[str, Any]:
     job_name = re.sub(r"[^A-Za-z0-9_.+-]+", "-", label).strip("-")[:60] or "napos-lmp"
-    return {"job": job, "job_name": job_name, "walltime": clock(job.slurm.lammps_seconds)}
+    return {
+        "job": job,
+        "job_name": job_name,
+        "walltime": clock(job.slurm.lammps_seconds),
+        "environment": backend.environment(job.threads),
+        "lammps_packages": backend.lammps_packages,
+        "launch_arguments": backend.launch_arguments(gpus=job.gpus, threads=job.threads, gpu_aware=job.gpu_aware),
+    }
 
 
 def _render_inputs(

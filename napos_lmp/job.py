@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from typing import Annotated, Self
+from typing import Annotated, Any, Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
@@ -13,7 +13,7 @@ _WALL_TIME = r"^(?:(\d{1,2})-)?(\d{1,3}):([0-5]\d):([0-5]\d)$"
 
 
 class SlurmSettings(BaseModel):
-    """What the Slurm script asks for; `gpus` is per node, and each GPU gets one rank.
+    """What the Slurm script asks for.
 
     `time` is written ``HH:MM:SS`` or ``D-HH:MM:SS``; LAMMPS stops itself some minutes before. `modules` are loaded in
     order before the run.
@@ -25,7 +25,6 @@ class SlurmSettings(BaseModel):
     account: Word | None = None
     time: str = Field(default="24:00:00", pattern=_WALL_TIME)
     nodes: int = Field(default=1, ge=1, le=10_000)
-    gpus: int = Field(default=0, ge=0, le=64)
     memory: Annotated[str, Field(pattern=r"^\d+[KMGT]?$")] | None = None
     modules: tuple[Word, ...] = ()
 
@@ -50,18 +49,38 @@ class SlurmSettings(BaseModel):
 
 
 class JobSettings(BaseModel):
-    """Ranks of one deck on all nodes, threads of each rank, and the Slurm job; under Slurm `gpus` sets the ranks."""
+    """How a deck is started, on this machine and under Slurm.
+
+    `ranks` counts those of one deck on all nodes, `threads` those of each rank. `gpus` is per node, and each GPU gets
+    one rank: with it, `ranks` is not used. `gpu_aware` says that MPI passes memory of GPUs on by itself; with several
+    GPUs and an MPI that does not, LAMMPS crashes.
+    """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     ranks: int = Field(default=1, ge=1, le=100_000)
     threads: int = Field(default=1, ge=1, le=1024)
+    gpus: int = Field(default=0, ge=0, le=64)
+    gpu_aware: bool = True
     slurm: SlurmSettings = SlurmSettings()
+
+    @model_validator(mode="before")
+    @classmethod
+    def _gpus_belong_to_the_job(cls, settings: Any) -> Any:
+        slurm = settings.get("slurm") if isinstance(settings, dict) else None
+        if isinstance(slurm, dict) and "gpus" in slurm:
+            raise ValueError("slurm.gpus stands beside slurm now, as job.gpus, and is per node as before")
+        return settings
+
+    @property
+    def local_ranks(self) -> int:
+        """Ranks on this machine: one for each GPU, else `ranks`."""
+        return self.gpus or self.ranks
 
     @property
     def slurm_ranks_per_node(self) -> int:
         """Ranks on each node under Slurm: one for each GPU, else `ranks` spread evenly."""
-        return self.slurm.gpus or -(-self.ranks // self.slurm.nodes)
+        return self.gpus or -(-self.ranks // self.slurm.nodes)
 
 
 def clock(seconds: int) -> str:

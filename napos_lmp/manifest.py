@@ -70,10 +70,14 @@ class StructureRecord(Record):
 
 
 class PotentialRecord(Record):
-    """The potential as copied into the deck; `sha256` is of `file`, `card` the card it came with."""
+    """The potential as copied into the deck; `sha256` is of `file`, `card` the card it came with.
+
+    `pair_style` is None for the usual one of the back-end.
+    """
 
     name: str
     backend: str
+    pair_style: str | None = None
     file: str
     sha256: str
     elements: tuple[str, ...]
@@ -82,7 +86,7 @@ class PotentialRecord(Record):
 
 
 class Manifest(Record):
-    """Everything a reader of the deck needs to know."""
+    """Everything a reader of the deck needs to know; `gpus` are those of each node that the deck was made for."""
 
     schema_version: Literal[1] = 1
     program_version: str
@@ -101,6 +105,8 @@ class Manifest(Record):
     input_file: str = "in.lammps"
     final_structure: str = "final.data"
     lammps_styles: tuple[str, ...]
+    lammps_packages: tuple[str, ...] = ()
+    gpus: int = 0
     protocol: dict[str, Any]
     templates: dict[str, str]
     files: dict[str, str]

@@ -11,163 +11,50 @@ import shutil
 import warnings
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from difflib import get_close_matches
 from pathlib import Path
-from typing import Annotated, Literal
-
-from pydantic import BaseModel, ConfigDict, Field, StringConstraints, field_validator
 
 from napos_lmp.backends import Backend, get_backend
+from napos_lmp.card import (
+    CARD_NAME,
+    NAME_PATTERN,
+    Domain,
+    Element,
+    ErrorPair,
+    Name,
+    Potential,
+    PotentialCard,
+    SetErrors,
+    Tabulation,
+    TrainingData,
+    accepted_folders,
+    home_potentials,
+    read_card,
+    write_card,
+)
 from napos_lmp.errors import PotentialError
 from napos_lmp.files import sha256_of, whole_folder
-from napos_lmp.resources import home_folder, shipped_folder
-from napos_lmp.yamlfile import read_yaml_model
+from napos_lmp.trust import is_trusted
 
-CARD_NAME = "card.yaml"
-NAME_PATTERN = r"^[A-Za-z0-9][A-Za-z0-9._-]*$"
-
-Name = Annotated[str, StringConstraints(pattern=NAME_PATTERN)]
-Element = Annotated[str, StringConstraints(pattern=r"^[A-Z][a-z]?$")]
-Digest = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")]
-Range = tuple[float, float]
-
-
-class CardPart(BaseModel):
-    """Base of all parts of a card: frozen, and no unknown keys."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-
-class ErrorPair(CardPart):
-    """Root mean square and mean absolute error of one quantity."""
-
-    rmse: float
-    mae: float
-
-
-class SetErrors(CardPart):
-    """Errors of the model on one set of labelled frames; a quantity without labels is None."""
-
-    set: str
-    frames: int
-    energy_meV_per_atom: ErrorPair
-    force_meV_per_A: ErrorPair
-    virial_meV_per_atom: ErrorPair | None = None
-
-
-class TrainingData(CardPart):
-    """What the model was trained on; `files` gives the SHA-256 of each data file."""
-
-    level_of_theory: str
-    files: dict[str, Digest] = {}
-    frames: int | None = None
-    compositions: tuple[str, ...] = ()
-
-
-class Domain(CardPart):
-    """Where the training data lie: outside of it the model extrapolates."""
-
-    temperature_K: Range | None = None
-    density_g_cm3: Range | None = None
-    compositions: tuple[str, ...] = ()
-
-
-class Tabulation(CardPart):
-    """Largest differences between the tabulated form that LAMMPS runs and the model as trained."""
-
-    energy_meV_per_atom: float
-    force_meV_per_A: float
-    size_MB: float
-
-
-class PotentialCard(CardPart):
-    """`card.yaml`: what a potential is, what it was made from and how far it can be trusted.
-
-    `elements` is in the model's own order, `cutoff_A` in A, `file` the name of the model file beside the card.
-    """
-
-    schema_version: Literal[1] = 1
-    name: Name
-    backend: str
-    elements: tuple[Element, ...] = Field(min_length=1)
-    cutoff_A: float = Field(gt=0)
-    file: str
-    sha256: Digest
-    description: str
-    training_data: TrainingData
-    errors: tuple[SetErrors, ...] = ()
-    tabulation: Tabulation | None = None
-    domain: Domain = Domain()
-    limits: tuple[str, ...] = ()
-    licence: str = "unknown"
-    remake: str = "unknown"
-    made_with: dict[str, str] = {}
-
-    @field_validator("file")
-    @classmethod
-    def _beside_the_card(cls, value: str) -> str:
-        if Path(value).name != value or value in {"", ".", ".."}:
-            raise ValueError("must be the name of a file beside the card, without a folder")
-        return value
-
-    @field_validator("elements")
-    @classmethod
-    def _each_once(cls, value: tuple[str, ...]) -> tuple[str, ...]:
-        if len(set(value)) != len(value):
-            raise ValueError("names an element twice")
-        return value
-
-
-@dataclass(frozen=True)
-class Potential:
-    """A potential whose card was read; `folder` holds the card and the model file."""
-
-    card: PotentialCard
-    folder: Path
-
-    @property
-    def name(self) -> str:
-        """Name under which studies refer to it."""
-        return self.card.name
-
-    @property
-    def backend(self) -> str:
-        """Name of the back-end that runs it, for :func:`napos_lmp.backends.get_backend`."""
-        return self.card.backend
-
-    @property
-    def elements(self) -> tuple[str, ...]:
-        """Elements in the model's order."""
-        return self.card.elements
-
-    @property
-    def cutoff(self) -> float:
-        """Cutoff in A."""
-        return self.card.cutoff_A
-
-    @property
-    def file(self) -> Path:
-        """The model file as shipped (what LAMMPS reads is the back-end's `deck_file`)."""
-        return self.folder / self.card.file
-
-    @property
-    def sha256(self) -> str:
-        """SHA-256 of :attr:`file`."""
-        return self.card.sha256
-
-    def check_elements(self, elements: Iterable[str]) -> None:
-        """Refuse elements that the potential does not know.
-
-        Raises
-        ------
-        PotentialError
-            If one of `elements` is not covered.
-        """
-        if missing := [element for element in dict.fromkeys(elements) if element not in self.elements]:
-            raise PotentialError(
-                f"potential {self.name!r} does not know {', '.join(missing)}; it covers {', '.join(self.elements)}"
-            )
+__all__ = [
+    "Domain",
+    "Element",
+    "ErrorPair",
+    "Name",
+    "Potential",
+    "PotentialCard",
+    "SetErrors",
+    "Tabulation",
+    "TrainingData",
+    "add_model_file",
+    "add_potential",
+    "available_potentials",
+    "card_of_model",
+    "is_trusted",
+    "load_potential",
+    "read_potential",
+    "write_card",
+]
 
 
 def read_potential(folder: Path) -> Potential:
@@ -178,7 +65,7 @@ def read_potential(folder: Path) -> Potential:
     PotentialError
         If the card is missing or wrong, or the model file is missing or not the one on the card.
     """
-    potential = _read_card(folder)
+    potential = read_card(folder)
     if not potential.file.is_file():
         raise PotentialError(f"{folder / CARD_NAME}: file: {potential.card.file} is not in the folder")
     if (digest := sha256_of(potential.file)) != potential.sha256:
@@ -195,15 +82,14 @@ def available_potentials() -> list[Potential]:
     A card that cannot be read is left out with a warning.
     """
     found: dict[str, Potential] = {}
-    for root in _roots():
-        for card in sorted(root.glob(f"*/{CARD_NAME}")):
-            try:
-                potential = _read_card(card.parent)
-                get_backend(potential.backend)
-            except PotentialError as error:
-                warnings.warn(f"potential left out: {error}", stacklevel=2)
-                continue
-            found.setdefault(potential.name, potential)
+    for folder in accepted_folders():
+        try:
+            potential = read_card(folder)
+            get_backend(potential.backend)
+        except PotentialError as error:
+            warnings.warn(f"potential left out: {error}", stacklevel=2)
+            continue
+        found.setdefault(potential.name, potential)
     return [found[name] for name in sorted(found)]
 
 
@@ -226,7 +112,7 @@ def load_potential(name_or_path: str | Path) -> Potential:
         raise PotentialError(f"potential {text!r} is not known{_nearest(text, known)}")
     potential = read_potential(folder)
     get_backend(potential.backend)
-    if potential.sha256 not in {accepted.sha256 for accepted in known.values()}:
+    if not is_trusted(potential.sha256):
         raise PotentialError(
             f"potential {text!r} has not been accepted: a model file can run code, so look at where it comes from, "
             f"then `napos-lmp potentials add {folder}`"
@@ -252,7 +138,7 @@ def add_potential(folder: Path) -> Potential:
                 shutil.copyfile(item, target / item.name)
         copy = read_potential(target)
         _compare_with_model(copy, get_backend(copy.backend))
-    return read_potential(_home() / potential.name)
+    return read_potential(home_potentials() / potential.name)
 
 
 def add_model_file(file: Path, name: str, backend: str = "deepmd") -> Potential:
@@ -269,7 +155,7 @@ def add_model_file(file: Path, name: str, backend: str = "deepmd") -> Potential:
         model = target / file.name
         shutil.copyfile(file, model)
         write_card(target, card_of_model(model, name, backend))
-    return read_potential(_home() / name)
+    return read_potential(home_potentials() / name)
 
 
 def card_of_model(file: Path, name: str, backend: str = "deepmd") -> PotentialCard:
@@ -288,32 +174,6 @@ def card_of_model(file: Path, name: str, backend: str = "deepmd") -> PotentialCa
     )
 
 
-def write_card(folder: Path, card: PotentialCard) -> Path:
-    """Write `card.yaml` into a folder."""
-    import yaml
-
-    path = folder / CARD_NAME
-    text = yaml.safe_dump(
-        card.model_dump(mode="json", exclude_none=True), sort_keys=False, allow_unicode=True, width=118
-    )
-    path.write_text(text, encoding="utf-8")
-    return path
-
-
-def _roots() -> tuple[Path, Path]:
-    return shipped_folder("potentials"), _home()
-
-
-def _home() -> Path:
-    return home_folder() / "potentials"
-
-
-def _read_card(folder: Path) -> Potential:
-    if not (folder / CARD_NAME).is_file():
-        raise PotentialError(f"{folder} is no potential: it has no {CARD_NAME}")
-    return Potential(read_yaml_model(folder / CARD_NAME, PotentialCard, PotentialError), folder.resolve())
-
-
 def _nearest(name: str, known: Iterable[str]) -> str:
     names = sorted(known)
     near = get_close_matches(name, names, n=1)
@@ -327,10 +187,10 @@ def _new_home(name: str) -> Iterator[Path]:
     if not re.fullmatch(NAME_PATTERN, name):
         raise PotentialError(f"potential name {name!r} may hold letters, digits and . _ - only")
     taken = [potential.folder for potential in available_potentials() if potential.name == name]
-    if taken or (_home() / name).exists():
-        where = taken[0] if taken else _home() / name
+    if taken or (home_potentials() / name).exists():
+        where = taken[0] if taken else home_potentials() / name
         raise PotentialError(f"a potential called {name!r} is there already, in {where}; choose another name")
-    with whole_folder(_home() / name) as target:
+    with whole_folder(home_potentials() / name) as target:
         yield target
 
 

@@ -20,7 +20,7 @@ from napos_lmp.deck import present_elements, render_deck
 from napos_lmp.errors import StudyError
 from napos_lmp.files import write_text
 from napos_lmp.manifest import MANIFEST_NAME, Manifest, read_manifest
-from napos_lmp.potential import Potential, load_potential
+from napos_lmp.potential import Potential, PotentialCard, load_potential
 from napos_lmp.presets import Diffusion, MeltQuench, protocols_of
 from napos_lmp.protocol import Protocol, derived_seed
 from napos_lmp.records import read_record
@@ -291,7 +291,7 @@ def _difference(deck: _PlannedDeck, manifest: Manifest, templates: Templates) ->
         "formula": (deck.composition.formula, manifest.formula),
         "atoms": (dict(deck.counts), manifest.structure.counts),
         "seed": (deck.seed, manifest.seed),
-        "potential": (deck.potential.card.model_dump(mode="json"), manifest.potential.card),
+        "potential": (deck.potential.card, PotentialCard.model_validate(manifest.potential.card)),
         "start": (source, manifest.structure.source_deck),
     }
     if deck.density is not None and abs(deck.density - manifest.structure.density_g_cm3) > 1e-3 * deck.density:

@@ -14,7 +14,7 @@ from napos_lmp.errors import PotentialError
 from napos_lmp.files import sha256_of
 from napos_lmp.potential import load_potential
 from napos_lmp.training.dataset import Frame, read_frames
-from napos_lmp.training.evaluate import predict
+from napos_lmp.training.prediction import predict_deepmd
 
 ELEMENTS = ("Na", "P", "S", "O")
 SUBSET = Path(__file__).parent / "data" / "starter_subset.extxyz.gz"
@@ -43,7 +43,7 @@ def tabulated(cache: None) -> Path:
     """The tabulated model, asked for twice at once: it must be made once."""
     potential, told, files = load_potential("napos-deepmd"), [], []
     workers = [
-        threading.Thread(target=lambda: files.append(DeepmdBackend().deck_file(potential, told.append)))
+        threading.Thread(target=lambda: files.append(DeepmdBackend().deck_file(potential, message=told.append)))
         for _ in range(2)
     ]
     for worker in workers:
@@ -64,7 +64,7 @@ def atoms_of(frame: Frame):
 def test_tabulated_model_is_another_file_that_gives_the_same_numbers(tabulated: Path, frames: tuple[Frame, ...]):
     frozen = load_potential("napos-deepmd").file
     assert tabulated != frozen
-    for one, two in zip(predict(frozen, frames), predict(tabulated, frames), strict=True):
+    for one, two in zip(predict_deepmd(frozen, frames), predict_deepmd(tabulated, frames), strict=True):
         assert abs(one.energy - two.energy) / 26 < 1e-5
         np.testing.assert_allclose(one.forces, two.forces, atol=2e-3)
 
@@ -158,7 +158,7 @@ def test_lammps_gives_the_calculator_s_numbers_in_any_order_of_elements(tmp_path
     results = lammps_energy_and_forces(tmp_path, tabulated, glass, orders)
     atoms = atoms_of(glass)
     atoms.calc = get_backend("deepmd").calculator(load_potential("napos-deepmd"))
-    same = predict(tabulated, [glass])[0]
+    same = predict_deepmd(tabulated, [glass])[0]
     for energy, forces in results:
         assert energy == pytest.approx(same.energy, abs=1e-4)
         np.testing.assert_allclose(forces, same.forces, atol=2e-4)
@@ -168,7 +168,7 @@ def test_lammps_gives_the_calculator_s_numbers_in_any_order_of_elements(tmp_path
 
 def test_virial_is_the_derivative_of_energy_by_strain(glass: Frame):
     model = load_potential("napos-deepmd").file
-    step, virial = 1e-3, predict(model, [glass])[0].virial
+    step, virial = 1e-3, predict_deepmd(model, [glass])[0].virial
     strained, strains = [], []
     for i, j in ((0, 0), (1, 1), (2, 2), (0, 1), (1, 2)):
         for sign in (1, -1):
@@ -179,7 +179,7 @@ def test_virial_is_the_derivative_of_energy_by_strain(glass: Frame):
             deform = np.eye(3) + strain
             moved = {"cell": glass.cell @ deform, "positions": glass.positions @ deform}
             strained.append(Frame(**{**glass.__dict__, **moved}))
-    energies = [prediction.energy for prediction in predict(model, strained)]
+    energies = [prediction.energy for prediction in predict_deepmd(model, strained)]
     assert np.abs(virial).max() > 1
     for number in range(0, len(energies), 2):
         derivative = (energies[number] - energies[number + 1]) / (2 * step)

@@ -163,12 +163,12 @@ def test_bad_starts_are_refused(tmp_path, render, potential, packed):
 
 
 def test_job_scripts_are_bash_and_ask_for_what_was_set(tmp_path, render):
-    slurm = SlurmSettings(partition="gpu", account="ab-1", time="1-02:00:00", nodes=2, gpus=4, modules=("cuda/12.4",))
+    slurm = SlurmSettings(partition="gpu", account="ab-1", time="1-02:00:00", nodes=2, modules=("cuda/12.4",))
     label = "$(touch hacked) `id`\n#SBATCH --evil"
-    render(tmp_path / "deck", preset(), job=JobSettings(ranks=3, threads=2, slurm=slurm), label=label)
+    render(tmp_path / "deck", preset(), job=JobSettings(ranks=3, threads=2, gpus=4, slurm=slurm), label=label)
     for name in ("job.sh", "job.slurm"):
         subprocess.run(["bash", "-n", name], cwd=tmp_path / "deck", check=True)
-    assert "mpirun -np 3 lmp" in (tmp_path / "deck/job.sh").read_text()
+    assert "launch=(mpirun -np 4 lmp)" in (tmp_path / "deck/job.sh").read_text()
     script = (tmp_path / "deck/job.slurm").read_text()
     lines = [line for line in script.splitlines() if line.startswith("#SBATCH")]
     assert "#SBATCH --gpus-per-node=4" in lines

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 from napos_lmp.errors import PotentialError
 
 if TYPE_CHECKING:
-    from napos_lmp.potential import Potential
+    from napos_lmp.card import Potential
 
 Message = Callable[[str], None]
 
@@ -26,16 +26,47 @@ class Backend(Protocol):
     def template(self) -> str:
         """Template of the pair style block, relative to the templates folder."""
 
+    @property
+    def pair_style(self) -> str:
+        """Name of the LAMMPS pair style that runs the model."""
+
+    @property
+    def lammps_packages(self) -> tuple[str, ...]:
+        """Packages that the LAMMPS binary must have been built with, as ``lmp -h`` lists them."""
+
+    @property
+    def bridged(self) -> bool:
+        """Whether the engine can run its decks on a CPU without those packages, through the bridge."""
+
+    @property
+    def runs_code(self) -> bool:
+        """Whether a model file is a Python pickle, which runs code while it is loaded."""
+
     def lammps_styles(self, potential: Potential) -> tuple[str, ...]:
         """Styles that the LAMMPS binary must have, such as ``pair deepmd``."""
 
-    def deck_file(self, potential: Potential, message: Message | None = None) -> Path:
-        """File that LAMMPS reads; made on first use and cached, `message` is told what is being waited for.
+    def deck_file(self, potential: Potential, *, gpu: bool = False, message: Message | None = None) -> Path:
+        """File that LAMMPS reads, for a GPU or a CPU; made on first use and cached.
+
+        `message` is told what is being waited for.
 
         Raises
         ------
         PotentialError
             If it cannot be made.
+        """
+
+    def launch_arguments(self, *, gpus: int, threads: int, gpu_aware: bool = True) -> tuple[str, ...]:
+        """Command-line switches of LAMMPS.
+
+        Parameters
+        ----------
+        gpus
+            GPUs of each node, one rank each; 0 runs on the CPU.
+        threads
+            Threads of each rank.
+        gpu_aware
+            Whether MPI passes memory of GPUs on by itself.
         """
 
     def environment(self, threads: int) -> dict[str, str]:
@@ -47,7 +78,7 @@ class Backend(Protocol):
         Raises
         ------
         PotentialError
-            If the file is no model of this family.
+            If the file is no model of this family, or may not be loaded.
         """
 
     def model_cutoff(self, file: Path) -> float:
@@ -56,26 +87,38 @@ class Backend(Protocol):
         Raises
         ------
         PotentialError
-            If the file is no model of this family.
+            If the file is no model of this family, or may not be loaded.
         """
 
     def calculator(self, potential: Potential) -> Any:
         """ASE calculator of the model as trained, without LAMMPS."""
 
 
-def get_backend(name: str) -> Backend:
+def get_backend(name: str, pair_style: str | None = None) -> Backend:
     """Back-end by name.
+
+    Parameters
+    ----------
+    name
+        As on a card.
+    pair_style
+        The LAMMPS pair style that is to run the model, where the family has several; None for its usual one.
 
     Raises
     ------
     PotentialError
-        If there is none.
+        If there is no such back-end, or it has no such pair style.
     """
     from napos_lmp.backends.deepmd import DeepmdBackend
+    from napos_lmp.backends.mliap import MliapBackend
 
-    backends: dict[str, Backend] = {"deepmd": DeepmdBackend()}
-    if name in backends:
+    backends: dict[str, Backend] = {"deepmd": DeepmdBackend(), "mliap": MliapBackend()}
+    if name not in backends:
+        near = get_close_matches(name, backends, n=1)
+        hint = f" (did you mean {near[0]!r}?)" if near else ""
+        raise PotentialError(f"backend {name!r} is not known{hint}; available: {', '.join(backends)}")
+    if pair_style is None or pair_style == backends[name].pair_style:
         return backends[name]
-    near = get_close_matches(name, backends, n=1)
-    hint = f" (did you mean {near[0]!r}?)" if near else ""
-    raise PotentialError(f"backend {name!r} is not known{hint}; available: {', '.join(backends)}")
+    if name == "mliap":
+        return MliapBackend(pair_style)
+    raise PotentialError(f"pair style {pair_style!r} does not run {name} models; theirs is {backends[name].pair_style}")

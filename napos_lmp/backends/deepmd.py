@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import fcntl
 import os
 import re
 import shutil
@@ -10,19 +9,17 @@ import subprocess
 import sys
 import warnings
 import zipfile
-from collections.abc import Iterator
-from contextlib import contextmanager
 from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from napos_lmp.backends import Message
 from napos_lmp.errors import PotentialError
-from napos_lmp.files import whole_folder
+from napos_lmp.files import locked, whole_folder
 from napos_lmp.resources import cache_folder
 
 if TYPE_CHECKING:
-    from napos_lmp.potential import Potential
+    from napos_lmp.card import Potential
 
 TABULATED_NAME = "model-tabulated.pth"
 _REASON_NAME = "not-tabulated.txt"
@@ -33,13 +30,21 @@ class DeepmdBackend:
 
     name = "deepmd"
     template = "potentials/deepmd.lmp.j2"
+    pair_style = "deepmd"
+    lammps_packages: tuple[str, ...] = ()
+    bridged = False
+    runs_code = False
 
     def lammps_styles(self, potential: Potential) -> tuple[str, ...]:
         """The plugin's pair style."""
         return ("pair deepmd",)
 
-    def deck_file(self, potential: Potential, message: Message | None = None) -> Path:
-        """Tabulated form of the model, made by `dp compress` on first use.
+    def launch_arguments(self, *, gpus: int, threads: int, gpu_aware: bool = True) -> tuple[str, ...]:
+        """None: the plugin takes the GPU of its rank, and its threads from the environment."""
+        return ()
+
+    def deck_file(self, potential: Potential, *, gpu: bool = False, message: Message | None = None) -> Path:
+        """Tabulated form of the model, the same for CPU and GPU, made by `dp compress` on first use.
 
         It is cached under the hash of the frozen model and the version of deepmd-kit. A model that is tabulated already
         is used as it is; so is one that cannot be (its kind has no tabulated form), with a warning.
@@ -52,7 +57,7 @@ class DeepmdBackend:
         folder = cache_folder() / "deepmd" / name
         tabulated, reason = folder / TABULATED_NAME, folder / _REASON_NAME
         try:
-            with _locked(folder.with_name(f"{name}.lock")):
+            with locked(folder.with_name(f"{name}.lock")):
                 if not (tabulated.is_file() or reason.is_file()):
                     if message:
                         message(f"tabulating {file.name} for LAMMPS (once, about 20 s)")
@@ -179,12 +184,3 @@ def _is_torchscript(file: Path) -> bool:
     with zipfile.ZipFile(file) as archive:
         names = archive.namelist()
     return any(name.endswith("/constants.pkl") for name in names) and any("/code/" in name for name in names)
-
-
-@contextmanager
-def _locked(path: Path) -> Iterator[None]:
-    """Hold a file lock, waiting for it if need be."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with path.open("a") as stream:
-        fcntl.flock(stream, fcntl.LOCK_EX)
-        yield
