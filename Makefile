@@ -31,7 +31,7 @@ bench: .venv/.dev
 	$(PYTHON) -m venv .venv
 
 .venv/.runtime: .venv/bin/python pyproject.toml constraints.txt
-	$(INSTALL) .
+	$(INSTALL) '.[mace]'
 	touch $@
 
 .venv/.dev: .venv/.runtime
