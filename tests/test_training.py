@@ -25,7 +25,9 @@ from napos_lmp.training.dataset import (
     write_systems,
 )
 from napos_lmp.training.deepmd import deepmd_input, train_deepmd
-from napos_lmp.training.evaluate import Prediction, grouped_errors, predict, set_errors, write_errors
+from napos_lmp.training.deepmd_config import DeepmdConfig
+from napos_lmp.training.evaluate import grouped_errors, set_errors, write_errors
+from napos_lmp.training.prediction import Prediction, predict_deepmd
 
 ELEMENTS = ("Na", "P", "S", "O")
 SUBSET = Path(__file__).parent / "data" / "starter_subset.extxyz.gz"
@@ -221,7 +223,7 @@ def test_both_descriptors_are_accepted_by_deepmd_s_own_check(tmp_path: Path):
 
     for model in ({"descriptor": "se_a", "neighbours": [20, 10, 20, 20]}, {"descriptor": "dpa1"}, {"size": "small"}):
         content = deepmd_input(
-            read_config(write_config(tmp_path, model=model)), ["data/train/a"], ["data/validation/b"]
+            read_config(write_config(tmp_path, model=model), DeepmdConfig), ["data/train/a"], ["data/validation/b"]
         )
         normal = normalize(update_deepmd_input(json.loads(json.dumps(content)), warning=False))
         assert normal["training"]["numb_steps"] == 60
@@ -257,7 +259,7 @@ def test_predictions_are_the_ase_calculator_s_in_any_order_of_atoms(frames: tupl
     atoms.calc = get_backend("deepmd").calculator(potential)
     mixed = Frame(**frame.__dict__ | {"symbols": tuple(atoms.get_chemical_symbols()), "positions": atoms.positions})
     # the first frame makes the batch mixed, the second is the one compared
-    _, found = predict(potential.file, [frames[0], mixed])
+    _, found = predict_deepmd(potential.file, [frames[0], mixed])
     assert found.energy == pytest.approx(atoms.get_potential_energy(), abs=1e-4)
     np.testing.assert_allclose(found.forces, atoms.get_forces(), atol=1e-4)
     np.testing.assert_allclose(

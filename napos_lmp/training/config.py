@@ -1,23 +1,21 @@
-"""The training file: what a user writes for `napos-lmp train deepmd`."""
+"""The training file: the keys that all families of models share, and how it is read."""
 
 from __future__ import annotations
 
 import hashlib
 import json
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, ClassVar, Literal, Self, TypeVar
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+from pydantic import BaseModel, ConfigDict, Field, field_validator
 
+from napos_lmp.card import Element, Name
 from napos_lmp.errors import TrainingError
 from napos_lmp.files import sha256_of
-from napos_lmp.potential import Element, Name
 from napos_lmp.yamlfile import read_yaml_model
 
 Fraction = Annotated[float, Field(ge=0, lt=1)]
 Groups = Fraction | tuple[str, ...]
-Prefactors = tuple[Annotated[float, Field(ge=0)], Annotated[float, Field(ge=0)]]
-Widths = Annotated[tuple[Annotated[int, Field(gt=0)], ...], Field(min_length=1)]
 
 
 class ConfigPart(BaseModel):
@@ -41,57 +39,19 @@ class Split(ConfigPart):
     seed: int = 1
 
 
-class Model(ConfigPart):
-    """Size of the network; numbers given replace those of the preset `size`.
-
-    The descriptor `dpa1` is DPA-1 without attention, one embedding network for all pairs of elements with the type
-    embedding stripped from it, so that it can be tabulated (D. Zhang et al., npj Comput. Mater. 10, 94, 2024); `se_a`
-    is DeepPot-SE with one network for each neighbour's element (L. Zhang et al., NeurIPS 2018). `neighbours` is the
-    largest number of neighbours kept, in total for `dpa1` and for each element for `se_a`; None takes it from the data
-    with a fifth to spare.
-    """
-
-    size: Literal["small", "standard"] = "standard"
-    descriptor: Literal["dpa1", "se_a"] = "dpa1"
-    cutoff_A: float = Field(default=6.0, gt=0)
-    smooth_from_A: float = Field(default=2.0, gt=0)
-    embedding: Widths | None = None
-    axis: int | None = Field(default=None, gt=0)
-    fitting: Widths | None = None
-    neighbours: Annotated[int, Field(gt=0)] | tuple[Annotated[int, Field(gt=0)], ...] | None = None
-
-    @model_validator(mode="after")
-    def _smooth_inside(self) -> Model:
-        if self.smooth_from_A >= self.cutoff_A:
-            raise ValueError(f"smooth_from_A ({self.smooth_from_A:g}) must be below cutoff_A ({self.cutoff_A:g})")
-        if isinstance(self.neighbours, tuple) != (self.descriptor == "se_a") and self.neighbours is not None:
-            raise ValueError("neighbours is one number for dpa1, one for each element for se_a")
-        return self
-
-
-class LearningRate(ConfigPart):
-    """Exponential decay from `start` to `stop` over all steps."""
-
-    start: float = Field(default=2e-3, gt=0)
-    stop: float = Field(default=1e-5, gt=0)
-
-
-class Loss(ConfigPart):
-    """Prefactors of energy, force and virial in the loss, at the start and at the end of training."""
-
-    energy: Prefactors = (0.02, 1.0)
-    force: Prefactors = (1000.0, 10.0)
-    virial: Prefactors = (0.02, 0.5)
-
-
 class TrainingConfig(ConfigPart):
     """One training; paths are relative to the file that holds it.
 
     `data` is divided by `split`; `test` files are only tested on. All labels of one training must be of the one
     `level_of_theory`: absolute energies of different codes have different zeros. Frames with a force above
-    `force_cap_eV_A` are left out, and counted. `init_model` starts from the weights of a checkpoint (`.pt`) or frozen
-    model (`.pth`) of the same architecture. `threads` defaults to the processor's.
+    `force_cap_eV_A` are left out, and counted. `threads` defaults to the processor's. `compare_with` names potentials
+    that were tested on the same data with the same split; their errors go on the card beside its own.
     """
+
+    words: ClassVar[frozenset[str]] = frozenset(
+        {"threads", "output", "description", "limits", "licence", "compare_with"}
+    )
+    files: ClassVar[tuple[str, ...]] = ()
 
     name: Name
     description: str
@@ -100,17 +60,12 @@ class TrainingConfig(ConfigPart):
     data: tuple[Path, ...] = Field(min_length=1)
     test: tuple[Path, ...] = ()
     split: Split = Split()
-    model: Model = Model()
-    steps: int = Field(gt=0)
-    batch: int = Field(default=1, gt=0)
-    learning_rate: LearningRate = LearningRate()
-    loss: Loss = Loss()
     precision: Literal["float32", "float64"] = "float32"
     seed: int = Field(default=1, ge=0, lt=2**31)
     force_cap_eV_A: float = Field(default=40.0, gt=0)
-    init_model: Path | None = None
     threads: int | None = Field(default=None, gt=0)
     output: Path
+    compare_with: tuple[Name, ...] = ()
     limits: tuple[str, ...] = ()
     licence: str = "unknown"
 
@@ -121,44 +76,54 @@ class TrainingConfig(ConfigPart):
             raise ValueError("names an element twice")
         return value
 
-    @model_validator(mode="after")
-    def _neighbours_for_each(self) -> TrainingConfig:
-        neighbours = self.model.neighbours
-        if isinstance(neighbours, tuple) and len(neighbours) != len(self.elements):
-            raise ValueError(
-                f"model.neighbours has {len(neighbours)} numbers for {len(self.elements)} elements; give one for each"
-            )
-        return self
-
     def fingerprint(self) -> str:
-        """SHA-256 of all that decides the outcome: the settings and the content of the data files."""
-        settings = self.model_dump(
-            mode="json", exclude={"threads", "output", "description", "limits", "licence", "data", "test", "init_model"}
-        )
-        inputs = [*self.data, *self.test, *([self.init_model] if self.init_model else [])]
-        content: list[Any] = [settings, [len(self.data), len(self.test)], [sha256_of(path) for path in inputs]]
+        """SHA-256 of all that decides the outcome: the settings and the content of the data files.
+
+        What is only words or speed (`words`) does not count, and files count by their content, not by their names.
+        """
+        settings = self.model_dump(mode="json", exclude={*self.words, *self.files, "data", "test"})
+        further = [path for field in self.files if isinstance(path := getattr(self, field), Path)]
+        content: list[Any] = [
+            settings,
+            [len(self.data), len(self.test)],
+            [sha256_of(path) for path in (*self.data, *self.test, *further)],
+        ]
         return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
 
+    def located(self, base: Path) -> Self:
+        """The same with the paths made absolute: those given are relative to `base`.
 
-def read_config(path: Path) -> TrainingConfig:
-    """Read a training file; the paths in the result are absolute.
+        Raises
+        ------
+        TrainingError
+            If a file does not exist.
+        """
+        update: dict[str, Any] = {"output": base / self.output}
+        for field in ("data", "test", *self.files):
+            value = getattr(self, field)
+            if value is None:
+                continue
+            paths = value if isinstance(value, tuple) else (value,)
+            for path in paths:
+                if not (base / path).is_file():
+                    raise TrainingError(f"{field}: {base / path} does not exist")
+            update[field] = tuple(base / path for path in paths) if isinstance(value, tuple) else base / value
+        return self.model_copy(update=update)
+
+
+Config = TypeVar("Config", bound=TrainingConfig)
+
+
+def read_config(path: Path, family: type[Config]) -> Config:
+    """Read a training file of one family of models; the paths in the result are absolute.
 
     Raises
     ------
     TrainingError
         If it is wrong, or a file it names does not exist.
     """
-    config = read_yaml_model(path, TrainingConfig, TrainingError)
-    base = path.resolve().parent
-    absolute = {
-        "data": tuple(base / item for item in config.data),
-        "test": tuple(base / item for item in config.test),
-        "init_model": base / config.init_model if config.init_model else None,
-        "output": base / config.output,
-    }
-    config = config.model_copy(update=absolute)
-    for field, paths in (("data", config.data), ("test", config.test), ("init_model", (config.init_model,))):
-        for item in paths:
-            if item is not None and not item.is_file():
-                raise TrainingError(f"{path}: {field}: {item} does not exist")
-    return config
+    config = read_yaml_model(path, family, TrainingError)
+    try:
+        return config.located(path.resolve().parent)
+    except TrainingError as error:
+        raise TrainingError(f"{path}: {error}") from None

@@ -1,4 +1,4 @@
-"""Labelled frames: read, checked, divided by trajectory and written the way DeePMD-kit reads them."""
+"""Labelled frames: read, checked, divided by trajectory and written the way DeePMD-kit and MACE read them."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from napos_lmp.errors import TrainingError
+from napos_lmp.files import whole_file
 from napos_lmp.training.config import Groups, Split
 
 Array = NDArray[np.float64]
@@ -46,10 +47,15 @@ class Frame:
 
 @dataclass(frozen=True)
 class FrameSet:
-    """Frames of one or more files; `dropped` counts those left out for a force above the cap."""
+    """Frames of one or more files.
+
+    `dropped` counts those left out for a force above the cap. `isolated` gives the energy in eV of each element of
+    which there is a frame with one atom alone (`config_type=IsolatedAtom`); such frames are not in `frames`.
+    """
 
     frames: tuple[Frame, ...]
     dropped: int
+    isolated: dict[str, float]
 
 
 def virial_of_stress(stress: Array, volume: float) -> Array:
@@ -79,20 +85,26 @@ def read_frames(paths: Iterable[Path], elements: Sequence[str], by: str, force_c
     Raises
     ------
     TrainingError
-        If a file cannot be read, or a frame has an unknown element, no periodic cell, no trajectory or no whole labels.
+        If a file cannot be read, or a frame has an unknown element, no periodic cell, no trajectory or no whole labels,
+        or two isolated atoms of an element differ in energy.
     """
     frames: list[Frame] = []
+    isolated: dict[str, float] = {}
     dropped = 0
     for path in paths:
         for number, atoms in enumerate(_read_atoms(path)):
-            frame = _checked(atoms, f"{path.name}, frame {number}", elements, by)
+            where = f"{path.name}, frame {number}"
+            if len(atoms) == 1 and atoms.info.get("config_type") == "IsolatedAtom":
+                _note_isolated(atoms, where, elements, isolated)
+                continue
+            frame = _checked(atoms, where, elements, by)
             if float(np.linalg.norm(frame.forces, axis=1).max()) > force_cap:
                 dropped += 1
             else:
                 frames.append(frame)
     if not frames:
         raise TrainingError(f"no frame is left after {dropped} with a force above {force_cap:g} eV/A were left out")
-    return FrameSet(tuple(frames), dropped)
+    return FrameSet(tuple(frames), dropped, isolated)
 
 
 def split_frames(frames: Sequence[Frame], split: Split) -> dict[str, list[Frame]]:
@@ -147,6 +159,28 @@ def write_systems(frames: Sequence[Frame], folder: Path, elements: Sequence[str]
         _write_system(members, system, elements, has_virial)
         folders.append(system)
     return folders
+
+
+def write_extxyz(frames: Sequence[Frame], path: Path) -> None:
+    """Write frames as extended XYZ with the labels `REF_energy`, `REF_forces` and `REF_stress`, as MACE reads them.
+
+    A frame without a stress carries the weight 0 for it (`config_stress_weight`), so that MACE learns no zeros.
+    """
+    from ase import Atoms
+    from ase.io.extxyz import write_xyz
+
+    images = []
+    for frame in frames:
+        atoms = Atoms(frame.symbols, positions=frame.positions, cell=frame.cell, pbc=True)
+        atoms.info["REF_energy"] = frame.energy
+        atoms.arrays["REF_forces"] = frame.forces
+        if frame.virial is None:
+            atoms.info["config_stress_weight"] = 0.0
+        else:
+            atoms.info["REF_stress"] = stress_of_virial(frame.virial, atoms.get_volume())
+        images.append(atoms)
+    with whole_file(path) as temporary, temporary.open("w", encoding="utf-8") as stream:
+        write_xyz(stream, images)
 
 
 def type_order(symbols: Sequence[str], elements: Sequence[str]) -> NDArray[np.intp]:
@@ -206,12 +240,26 @@ def _read_atoms(path: Path) -> list[Any]:
     return frames
 
 
-def _checked(atoms: Any, where: str, elements: Sequence[str], by: str) -> Frame:
-    symbols = tuple(atoms.get_chemical_symbols())
+def _note_isolated(atoms: Any, where: str, elements: Sequence[str], isolated: dict[str, float]) -> None:
+    element = str(atoms.get_chemical_symbols()[0])
+    _check_elements([element], where, elements)
+    energy = atoms.calc.results.get("energy") if atoms.calc is not None else None
+    if energy is None or not np.isfinite(energy):
+        raise TrainingError(f"{where}: the isolated {element} has no finite energy")
+    if abs(isolated.setdefault(element, float(energy)) - energy) > 1e-6:
+        raise TrainingError(f"{where}: the isolated {element} has {energy:g} eV, another one {isolated[element]:g} eV")
+
+
+def _check_elements(symbols: Iterable[str], where: str, elements: Sequence[str]) -> None:
     if unknown := sorted(set(symbols) - set(elements)):
         raise TrainingError(
             f"{where}: holds {', '.join(unknown)}, which elements ({', '.join(elements)}) does not name"
         )
+
+
+def _checked(atoms: Any, where: str, elements: Sequence[str], by: str) -> Frame:
+    symbols = tuple(atoms.get_chemical_symbols())
+    _check_elements(symbols, where, elements)
     if not all(atoms.pbc) or atoms.cell.volume < 1e-3:
         raise TrainingError(f"{where}: has no cell that is periodic in all three directions")
     labels = atoms.calc.results if atoms.calc is not None else {}

@@ -2,66 +2,35 @@
 
 from __future__ import annotations
 
-import ctypes
-import fcntl
 import json
-import os
 import re
-import shutil
-import signal
 import subprocess
 import time
 import zipfile
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, suppress
-from dataclasses import dataclass
-from importlib.metadata import version
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from napos_lmp import __version__
 from napos_lmp.backends.deepmd import DeepmdBackend, dp_command, dp_environment, last_line
+from napos_lmp.card import Tabulation
 from napos_lmp.errors import TrainingError
 from napos_lmp.files import sha256_of, whole_folder, write_text
-from napos_lmp.potential import (
-    Domain,
-    Potential,
-    PotentialCard,
-    SetErrors,
-    Tabulation,
-    TrainingData,
-    read_potential,
-    write_card,
-)
-from napos_lmp.training.config import TrainingConfig, read_config
+from napos_lmp.potential import read_potential
+from napos_lmp.training.config import read_config
 from napos_lmp.training.dataset import Frame, read_frames, split_frames, write_systems
-from napos_lmp.training.evaluate import grouped_errors, largest_difference, predict, write_errors
+from napos_lmp.training.deepmd_config import DeepmdConfig
+from napos_lmp.training.evaluate import largest_difference
+from napos_lmp.training.outcome import TrainedModel, TrainingResult, write_potential
+from napos_lmp.training.peers import peer_errors
+from napos_lmp.training.prediction import predict_deepmd
+from napos_lmp.training.process import POLL_SECONDS, child, claimed, usable_threads
 from napos_lmp.training.progress import ProgressCallback, TrainingProgress
 
 _SIZES: dict[str, dict[str, Any]] = {
     "small": {"embedding": (8, 16), "axis": 4, "fitting": (32, 32, 32)},
     "standard": {"embedding": (16, 32, 64), "axis": 8, "fitting": (96, 96, 96)},
 }
-_STATE = "training.json"
-_POLL = 0.5
-
-
-@dataclass(frozen=True)
-class TrainingResult:
-    """A finished training.
-
-    `folder` is the potential's own, ready for :func:`napos_lmp.potential.add_potential`; `resumed_from` the step of the
-    checkpoint that this call went on from; `dropped` the frames left out for a force above the cap.
-    """
-
-    potential: Potential
-    resumed_from: int | None
-    dropped: int
-
-    @property
-    def folder(self) -> Path:
-        """Folder with card, model, training file and errors."""
-        return self.potential.folder
+_LOG = "dp.log"
 
 
 def train_deepmd(config_path: Path, progress: ProgressCallback | None = None) -> TrainingResult:
@@ -73,7 +42,7 @@ def train_deepmd(config_path: Path, progress: ProgressCallback | None = None) ->
     Parameters
     ----------
     config_path
-        The training file, see :class:`napos_lmp.training.config.TrainingConfig`.
+        The training file, see :class:`napos_lmp.training.deepmd_config.DeepmdConfig`.
     progress
         Called about twice a second.
 
@@ -83,12 +52,13 @@ def train_deepmd(config_path: Path, progress: ProgressCallback | None = None) ->
         If the file or the data are wrong, `output` holds a different training, another process is at it, `dp` fails or
         the training diverges or is interrupted (the same call goes on).
     """
-    config = read_config(config_path)
+    config = read_config(config_path, DeepmdConfig)
     show = progress or (lambda state: None)
     show(TrainingProgress("reading data", 0, config.steps))
     frames = read_frames(config.data, config.elements, config.split.by, config.force_cap_eV_A)
     parts = split_frames(frames.frames, config.split)
-    with _claimed(config):
+    peers = peer_errors(config, parts)
+    with claimed(config.output, config.fingerprint(), has_checkpoint=_last_checkpoint(config.output) is not None):
         target = config.output / config.name
         resumed_from = None
         if not target.is_dir():
@@ -96,11 +66,11 @@ def train_deepmd(config_path: Path, progress: ProgressCallback | None = None) ->
             resumed_from = _train(config, show)
             show(TrainingProgress("freezing and testing", config.steps, config.steps))
             _freeze(config)
-            _finish(config, config_path, parts, target)
+            write_potential(target, config, config_path, _trained(config, parts), parts, peer_errors=peers)
     return TrainingResult(read_potential(target), resumed_from, frames.dropped)
 
 
-def deepmd_input(config: TrainingConfig, train: Sequence[str], validation: Sequence[str]) -> dict[str, Any]:
+def deepmd_input(config: DeepmdConfig, train: Sequence[str], validation: Sequence[str]) -> dict[str, Any]:
     """Content of DeePMD-kit's `input.json` for systems in the given folders."""
     size = _SIZES[config.model.size]
     descriptor: dict[str, Any] = {
@@ -148,33 +118,7 @@ def deepmd_input(config: TrainingConfig, train: Sequence[str], validation: Seque
     }
 
 
-@contextmanager
-def _claimed(config: TrainingConfig) -> Iterator[None]:
-    """Hold the output folder for this training alone, after checking that it is this training's."""
-    output, fingerprint = config.output, config.fingerprint()
-    if output.exists() and not (output / _STATE).is_file() and (not output.is_dir() or any(output.iterdir())):
-        raise TrainingError(f"output: {output} exists and holds no training; choose an empty folder")
-    output.mkdir(parents=True, exist_ok=True)
-    with (output / _STATE).open("a+", encoding="utf-8") as stream:
-        try:
-            fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise TrainingError(f"output: another process is training in {output}") from None
-        stream.seek(0)
-        text = stream.read()
-        if not text or json.loads(text)["fingerprint"] != fingerprint:
-            if _last_checkpoint(output):
-                raise TrainingError(
-                    f"output: {output} holds a training with other settings or data; choose another folder"
-                )
-            shutil.rmtree(output / "data", ignore_errors=True)
-            stream.truncate(0)
-            stream.write(json.dumps({"fingerprint": fingerprint, "program_version": __version__}) + "\n")
-            stream.flush()
-        yield
-
-
-def _prepare(config: TrainingConfig, parts: dict[str, list[Frame]]) -> None:
+def _prepare(config: DeepmdConfig, parts: dict[str, list[Frame]]) -> None:
     data = config.output / "data"
     if not data.is_dir():
         with whole_folder(data) as folder:
@@ -186,7 +130,7 @@ def _prepare(config: TrainingConfig, parts: dict[str, list[Frame]]) -> None:
     write_text(config.output / "input.json", json.dumps(deepmd_input(config, train, validation), indent=1) + "\n")
 
 
-def _train(config: TrainingConfig, show: ProgressCallback) -> int | None:
+def _train(config: DeepmdConfig, show: ProgressCallback) -> int | None:
     """Run `dp train` to its end; returns the step it was resumed from."""
     checkpoint = _last_checkpoint(config.output)
     if checkpoint and checkpoint[0] >= config.steps:
@@ -200,51 +144,25 @@ def _train(config: TrainingConfig, show: ProgressCallback) -> int | None:
             str(config.init_model),
         ]
     resumed_from = checkpoint[0] if checkpoint else None
-    threads = config.threads or len(os.sched_getaffinity(0))
-    with _child(config.output, dp_command(*arguments), threads) as process:
-        while process.poll() is None:
-            show(_state(config, resumed_from or 0))
-            time.sleep(_POLL)
+    environment = dp_environment(usable_threads(config.threads))
+    try:
+        with child(config.output, dp_command(*arguments), environment, _LOG) as process:
+            while process.poll() is None:
+                show(_state(config, resumed_from or 0))
+                time.sleep(POLL_SECONDS)
+    except KeyboardInterrupt:
+        checkpoint = _last_checkpoint(config.output)
+        where = f"goes on from step {checkpoint[0]}" if checkpoint else "starts again, as no checkpoint was written"
+        raise TrainingError(f"training stopped; the same command {where}") from None
     last = _last_checkpoint(config.output)
     if process.returncode != 0 or last is None or last[0] < config.steps:
-        log = config.output / "dp.log"
+        log = config.output / _LOG
         reason = last_line(log.read_text(encoding="utf-8"))
         if "NaN detected" in reason:
             raise TrainingError(f"the training diverged: lower learning_rate.start (all of it in {log})")
         raise TrainingError(f"`dp train` failed: {reason} (all of it in {log})")
     show(_state(config, config.steps))
     return resumed_from
-
-
-@contextmanager
-def _child(folder: Path, command: list[str], threads: int) -> Iterator[subprocess.Popen[bytes]]:
-    """Run a child in its own session that ends with this process, however this process ends."""
-    with (folder / "dp.log").open("ab") as log:
-        process = subprocess.Popen(
-            command,
-            cwd=folder,
-            env=dp_environment(threads),
-            stdout=log,
-            stderr=log,
-            start_new_session=True,
-            preexec_fn=_end_with_parent,
-        )
-        try:
-            yield process
-        except KeyboardInterrupt:
-            checkpoint = _last_checkpoint(folder)
-            where = f"goes on from step {checkpoint[0]}" if checkpoint else "starts again, as no checkpoint was written"
-            raise TrainingError(f"training stopped; the same command {where}") from None
-        finally:
-            # the session holds helpers of torch too, which outlive a `dp` that failed
-            with suppress(ProcessLookupError):
-                os.killpg(process.pid, signal.SIGKILL)
-            process.wait()
-
-
-def _end_with_parent() -> None:
-    pr_set_pdeathsig = 1
-    ctypes.CDLL(None).prctl(pr_set_pdeathsig, signal.SIGKILL)
 
 
 def _last_checkpoint(folder: Path) -> tuple[int, Path] | None:
@@ -257,7 +175,7 @@ def _last_checkpoint(folder: Path) -> tuple[int, Path] | None:
     return max(found, default=None)
 
 
-def _state(config: TrainingConfig, resumed_from: int) -> TrainingProgress:
+def _state(config: DeepmdConfig, resumed_from: int) -> TrainingProgress:
     """Read how far `dp train` is from its learning curve."""
     curve = config.output / "lcurve.out"
     names: list[str] = []
@@ -277,7 +195,7 @@ def _state(config: TrainingConfig, resumed_from: int) -> TrainingProgress:
     )
 
 
-def _freeze(config: TrainingConfig) -> None:
+def _freeze(config: DeepmdConfig) -> None:
     last = _last_checkpoint(config.output)
     assert last is not None
     done = subprocess.run(
@@ -292,58 +210,18 @@ def _freeze(config: TrainingConfig) -> None:
         raise TrainingError(f"`dp freeze` failed: {last_line(done.stderr + done.stdout)}")
 
 
-def _finish(config: TrainingConfig, config_path: Path, parts: dict[str, list[Frame]], target: Path) -> None:
-    """Test the frozen model and write the potential's folder."""
+def _trained(config: DeepmdConfig, parts: dict[str, list[Frame]]) -> TrainedModel:
     model = config.output / "model.pth"
-    sets = {"validation": parts["validation"], "test": parts["test"]}
-    for path in config.test:
-        sets[path.name.split(".")[0]] = list(
-            read_frames([path], config.elements, config.split.by, config.force_cap_eV_A).frames
-        )
-    rows: list[SetErrors] = []
-    for name, frames in sets.items():
-        if frames:
-            rows += grouped_errors(name, frames, predict(model, frames))
-    card = PotentialCard(
-        name=config.name,
+    return TrainedModel(
+        file=model,
+        name_in_folder="model.pth",
         backend="deepmd",
         elements=config.elements,
-        cutoff_A=config.model.cutoff_A,
-        file="model.pth",
-        sha256=sha256_of(model),
-        description=config.description,
-        training_data=_training_data(config, parts["train"]),
-        errors=tuple(row for row in rows if row.set in sets),
-        tabulation=_tabulation(model, parts["validation"][:8]),
-        domain=_domain(parts["train"]),
-        limits=config.limits,
-        licence=config.licence,
+        cutoff=config.model.cutoff_A,
         remake="napos-lmp train deepmd config.yaml, with the data files where config.yaml looks for them",
-        made_with={"napos-lmp": __version__, "deepmd-kit": version("deepmd-kit"), "torch": version("torch")},
-    )
-    with whole_folder(target) as folder:
-        shutil.copyfile(model, folder / "model.pth")
-        shutil.copyfile(config_path, folder / "config.yaml")
-        write_errors(folder / "errors.csv", rows)
-        write_card(folder, card)
-
-
-def _training_data(config: TrainingConfig, frames: Sequence[Frame]) -> TrainingData:
-    return TrainingData(
-        level_of_theory=config.level_of_theory,
-        files={path.name: sha256_of(path) for path in config.data},
-        frames=len(frames),
-        compositions=tuple(sorted({frame.composition for frame in frames})),
-    )
-
-
-def _domain(frames: Sequence[Frame]) -> Domain:
-    temperatures = [frame.temperature for frame in frames if frame.temperature is not None]
-    densities = [frame.density for frame in frames]
-    return Domain(
-        temperature_K=(min(temperatures), max(temperatures)) if temperatures else None,
-        density_g_cm3=(round(min(densities), 3), round(max(densities), 3)),
-        compositions=tuple(sorted({frame.composition for frame in frames})),
+        packages=("deepmd-kit", "torch"),
+        predictor=predict_deepmd,
+        details={"tabulation": _tabulation(model, parts["validation"][:8])},
     )
 
 
@@ -352,7 +230,7 @@ def _tabulation(model: Path, frames: Sequence[Frame]) -> Tabulation | None:
     tabulated = DeepmdBackend().tabulate(model, sha256_of(model))
     if tabulated == model:
         return None
-    energy, force = largest_difference(frames, predict(model, frames), predict(tabulated, frames))
+    energy, force = largest_difference(frames, predict_deepmd(model, frames), predict_deepmd(tabulated, frames))
     size = tabulated.stat().st_size / 1e6
     return Tabulation(
         energy_meV_per_atom=float(f"{1000 * energy:.2g}"),

@@ -5,55 +5,14 @@ from __future__ import annotations
 import csv
 from collections import defaultdict
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
-from napos_lmp.backends.deepmd import import_deepmd
+from napos_lmp.card import ErrorPair, SetErrors
 from napos_lmp.files import whole_file
-from napos_lmp.potential import ErrorPair, SetErrors
-from napos_lmp.training.dataset import Array, Frame, type_order
-
-_FRAMES_AT_ONCE = 16
-
-
-@dataclass(frozen=True)
-class Prediction:
-    """What a model says of one frame: `energy` eV, `forces` (N, 3) eV/A, `virial` (3, 3) eV."""
-
-    energy: float
-    forces: Array
-    virial: Array
-
-
-def predict(model: Path, frames: Sequence[Frame]) -> list[Prediction]:
-    """Energies, forces and virials of frames from a frozen or tabulated DeePMD model, in the order given."""
-    import_deepmd()
-    from deepmd.infer import DeepPot
-
-    potential = DeepPot(str(model), auto_batch_size=False)
-    elements = potential.get_type_map()
-    groups: dict[tuple[int, ...], list[int]] = defaultdict(list)
-    orders = [type_order(frame.symbols, elements) for frame in frames]
-    for index, frame in enumerate(frames):
-        groups[tuple(frame.symbols.count(element) for element in elements)].append(index)
-    found: dict[int, Prediction] = {}
-    for members in groups.values():
-        for start in range(0, len(members), _FRAMES_AT_ONCE):
-            batch = members[start : start + _FRAMES_AT_ONCE]
-            first = frames[batch[0]]
-            types = [elements.index(first.symbols[atom]) for atom in orders[batch[0]]]
-            energies, forces, virials = potential.eval(
-                np.stack([frames[index].positions[orders[index]] for index in batch]),
-                np.stack([frames[index].cell for index in batch]),
-                types,
-            )[:3]
-            for row, index in enumerate(batch):
-                unsorted = np.empty_like(frames[index].positions)
-                unsorted[orders[index]] = forces[row].reshape(-1, 3)
-                found[index] = Prediction(float(energies[row].item()), unsorted, virials[row].reshape(3, 3))
-    return [found[index] for index in range(len(frames))]
+from napos_lmp.training.dataset import Array, Frame
+from napos_lmp.training.prediction import Prediction
 
 
 def set_errors(name: str, frames: Sequence[Frame], predictions: Sequence[Prediction]) -> SetErrors:

@@ -11,7 +11,8 @@ from dataclasses import dataclass
 class TrainingProgress:
     """State of a training; `activity` says what is being done in words.
 
-    Force errors are RMSE in eV/A as DeePMD-kit last printed them, on one training batch and on validation batches.
+    Errors are RMSE as the program that trains last gave them: of forces in eV/A on validation frames and, DeePMD-kit
+    only, on one training batch, and of energies in eV/atom on validation frames, MACE only.
     """
 
     activity: str
@@ -19,6 +20,19 @@ class TrainingProgress:
     steps: int
     force_rmse_train: float | None = None
     force_rmse_validation: float | None = None
+    energy_rmse_validation: float | None = None
+
+    @property
+    def errors(self) -> str:
+        """The errors in words; empty before there are any."""
+        if self.force_rmse_validation is None:
+            return ""
+        text = f"force error {self.force_rmse_validation:.3f} eV/A"
+        if self.energy_rmse_validation is not None:
+            text += f", energy {1000 * self.energy_rmse_validation:.1f} meV/atom"
+        if self.force_rmse_train is not None:
+            text += f" ({self.force_rmse_train:.3f} in training)"
+        return text
 
 
 ProgressCallback = Callable[[TrainingProgress], None]
@@ -27,6 +41,7 @@ ProgressCallback = Callable[[TrainingProgress], None]
 @contextmanager
 def progress_bar() -> Iterator[ProgressCallback]:
     """Show a bar with step, force errors and time left while the block runs; yields the callback that moves it."""
+    from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
     columns = (
@@ -36,15 +51,10 @@ def progress_bar() -> Iterator[ProgressCallback]:
         TextColumn("{task.fields[errors]}"),
         TimeRemainingColumn(),
     )
-    with Progress(*columns, speed_estimate_period=300) as bar:
+    with Progress(*columns, console=Console(stderr=True), speed_estimate_period=300) as bar:
         task = bar.add_task("starting", total=None, errors="")
 
         def show(state: TrainingProgress) -> None:
-            errors = ""
-            if state.force_rmse_train is not None and state.force_rmse_validation is not None:
-                errors = (
-                    f"force error {state.force_rmse_validation:.3f} eV/A ({state.force_rmse_train:.3f} in training)"
-                )
-            bar.update(task, description=state.activity, completed=state.step, total=state.steps, errors=errors)
+            bar.update(task, description=state.activity, completed=state.step, total=state.steps, errors=state.errors)
 
         yield show

@@ -1,0 +1,322 @@
+import re
+from pathlib import Path
+
+import numpy as np
+import pytest
+import yaml
+
+from napos_lmp.backends.mace import contained_imports
+from napos_lmp.card import PotentialCard, write_card
+from napos_lmp.errors import TrainingError
+from napos_lmp.files import sha256_of
+from napos_lmp.potential import add_potential, load_potential
+from napos_lmp.training import foundation as foundation_module
+from napos_lmp.training.atomic_energies import AtomicEnergies, fit_atomic_energies
+from napos_lmp.training.config import Split, read_config
+from napos_lmp.training.dataset import Frame, read_frames, split_frames, stress_of_virial, write_extxyz
+from napos_lmp.training.mace import train_mace
+from napos_lmp.training.mace_config import MaceConfig
+from napos_lmp.training.mace_run import mace_arguments
+from napos_lmp.training.peers import peer_errors
+from napos_lmp.training.prediction import predict_mace
+from napos_lmp.trust import accepting
+
+ELEMENTS = ("Na", "P", "S", "O")
+SUBSET = Path(__file__).parent / "data" / "starter_subset.extxyz.gz"
+SHIPPED = Path(__file__).parents[1] / "potentials" / "napos-mace" / "config.yaml"
+ISOLATED = '1\nProperties=species:S:1:pos:R:3 config_type=IsolatedAtom energy={} pbc="F F F"\n{} 0 0 0\n'
+
+
+def write_config(folder: Path, **changes: object) -> Path:
+    config = {
+        "name": "tiny",
+        "description": "as small as it gets",
+        "level_of_theory": "SevenNet-0",
+        "elements": list(ELEMENTS),
+        "data": [str(SUBSET)],
+        "split": {"validation": 0.35, "seed": 2},
+        "model": {"channels": 8, "max_ell": 1, "correlation": 2, "cutoff_A": 3.0},
+        "epochs": 6,
+        "threads": 1,
+        "output": "out",
+    }
+    path = folder / "config.yaml"
+    path.write_text(yaml.safe_dump({key: value for key, value in (config | changes).items() if value is not None}))
+    return path
+
+
+def random_mace(path: Path, *, elements: tuple[str, ...] = ELEMENTS, heads: tuple[str, ...] = ("Default",)) -> Path:
+    """Write a MACE model with random weights, in double precision."""
+    import torch
+    from ase.data import atomic_numbers
+    from e3nn import o3
+    from mace import modules
+
+    before = torch.get_default_dtype()
+    torch.set_default_dtype(torch.float64)
+    torch.manual_seed(1)
+    block = modules.interaction_classes["RealAgnosticResidualInteractionBlock"]
+    model = modules.ScaleShiftMACE(
+        r_max=3.0,
+        num_bessel=4,
+        num_polynomial_cutoff=5,
+        max_ell=1,
+        interaction_cls=block,
+        interaction_cls_first=block,
+        num_interactions=2,
+        num_elements=len(elements),
+        hidden_irreps=o3.Irreps("4x0e"),
+        MLP_irreps=o3.Irreps("4x0e"),
+        atomic_energies=np.tile(np.arange(len(elements)) - 4.0, (len(heads), 1)),
+        avg_num_neighbors=8.0,
+        atomic_numbers=sorted(atomic_numbers[element] for element in elements),
+        correlation=2,
+        gate=torch.nn.functional.silu,
+        radial_MLP=[8],
+        radial_type="bessel",
+        atomic_inter_scale=[1.0] * len(heads),
+        atomic_inter_shift=[0.0] * len(heads),
+        heads=list(heads),
+    )
+    torch.save(model, path)
+    torch.set_default_dtype(before)
+    return path
+
+
+@pytest.fixture(scope="module", autouse=True)
+def mace_imported() -> None:
+    with contained_imports():
+        import mace.calculators  # noqa: F401
+
+
+@pytest.fixture(scope="module")
+def frames() -> tuple[Frame, ...]:
+    return read_frames([SUBSET], ELEMENTS, "trajectory", 40.0).frames
+
+
+@pytest.fixture
+def own_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    for name in ("HOME", "CACHE"):
+        monkeypatch.setenv(f"NAPOS_LMP_{name}", str(tmp_path / name))
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    return tmp_path / "HOME"
+
+
+def frame_of(symbols: str, energy: float) -> Frame:
+    from ase import Atoms
+
+    atoms = Atoms(symbols)
+    count = len(atoms)
+    return Frame(
+        symbols=tuple(atoms.get_chemical_symbols()),
+        cell=9.0 * np.eye(3),
+        positions=np.zeros((count, 3)),
+        energy=energy,
+        forces=np.zeros((count, 3)),
+        virial=None,
+        density=1.0,
+        trajectory="a",
+        composition=symbols,
+        phase="glass",
+        temperature=None,
+    )
+
+
+def test_frames_are_written_as_mace_reads_them(tmp_path: Path, frames: tuple[Frame, ...]):
+    from ase.units import GPa
+    from mace.data import load_from_xyz
+    from mace.data.utils import KeySpecification
+
+    without = Frame(**frames[1].__dict__ | {"virial": None})
+    write_extxyz([frames[0], without], tmp_path / "two.xyz")
+    _, (full, bare) = load_from_xyz(str(tmp_path / "two.xyz"), KeySpecification.from_defaults())
+    assert full.properties["energy"] == frames[0].energy
+    np.testing.assert_allclose(full.properties["forces"], frames[0].forces, atol=1e-8)
+    volume = abs(np.linalg.det(frames[0].cell))
+    np.testing.assert_allclose(full.properties["stress"], -frames[0].virial / volume, atol=1e-6 * GPa)
+    assert full.property_weights["stress"] == 1.0
+    assert bare.property_weights["stress"] == 0.0
+
+
+@pytest.mark.parametrize("kind", ["universal", "squares"])
+def test_a_frame_without_stress_teaches_no_zeros(tmp_path: Path, frames: tuple[Frame, ...], kind: str):
+    import torch
+    from mace.data import AtomicData, load_from_xyz
+    from mace.data.utils import KeySpecification
+    from mace.modules.loss import UniversalLoss, WeightedEnergyForcesStressLoss
+    from mace.tools import AtomicNumberTable
+    from mace.tools.torch_geometric import Batch
+
+    given = read_config(write_config(tmp_path, loss={"kind": kind}), MaceConfig)
+    mace_name = mace_arguments(given, "{}", None)["loss"]
+    loss = {"universal": UniversalLoss, "stress": WeightedEnergyForcesStressLoss}[mace_name](stress_weight=100.0)
+    write_extxyz([frames[0], Frame(**frames[1].__dict__ | {"virial": None})], tmp_path / "two.xyz")
+    _, read = load_from_xyz(str(tmp_path / "two.xyz"), KeySpecification.from_defaults())
+    table = AtomicNumberTable([8, 11, 15, 16])
+    batch = Batch.from_data_list([AtomicData.from_config(item, z_table=table, cutoff=3.0) for item in read])
+    right = {"energy": batch.energy, "forces": batch.forces, "stress": batch.stress}
+    wrong_bare, wrong_full = batch.stress.clone(), batch.stress.clone()
+    wrong_bare[1] += torch.eye(3)
+    wrong_full[0] += torch.eye(3)
+    assert loss(pred=right, ref=batch) == 0
+    assert loss(pred=right | {"stress": wrong_bare}, ref=batch) == 0
+    assert loss(pred=right | {"stress": wrong_full}, ref=batch) > 0.1
+
+
+def test_atomic_energies_are_those_that_mace_fits(frames: tuple[Frame, ...], tmp_path: Path):
+    from mace.data import compute_average_E0s, load_from_xyz
+    from mace.data.utils import KeySpecification
+    from mace.tools import AtomicNumberTable
+
+    write_extxyz(frames, tmp_path / "all.xyz")
+    _, read = load_from_xyz(str(tmp_path / "all.xyz"), KeySpecification.from_defaults())
+    expected = compute_average_E0s(read, AtomicNumberTable([8, 11, 15, 16]))
+    found = fit_atomic_energies(frames, ELEMENTS, {})
+    assert [found.values[element] for element in ("O", "Na", "P", "S")] == pytest.approx(
+        list(expected.values()), abs=1e-6
+    )
+    # two glasses, both neutral: two relations between four numbers
+    assert len(found.relations) == 2
+
+
+def test_atomic_energies_of_exact_labels_are_found():
+    true = {"Na": -1.25, "P": -5.5, "S": -3.75}
+    formulas = ("Na4P2S7", "Na3PS4", "NaPS3", "Na10P4S15", "Na2S", "P2S7")
+    labels = [frame_of(text, sum(true[symbol] for symbol in frame_of(text, 0).symbols)) for text in formulas]
+    assert fit_atomic_energies(labels, tuple(true), {}) == AtomicEnergies(true)
+    assert fit_atomic_energies(labels[:2], tuple(true), {"P": -5.5}) == AtomicEnergies(true)
+
+
+@pytest.mark.parametrize(
+    ("formulas", "relations", "equation"),
+    [
+        (("Na4P2S7", "Na4P2S2O5", "Na3PS4", "NaPO3"), ({"Na": 1, "P": 5, "S": -2, "O": -2},), "Na + 5 P = 2 S + 2 O"),
+        (("Na4P2S7", "Na4P2S5O", "Na2PSO"), ({"Na": 1, "P": -2},), "Na = 2 P"),
+        (("Na4P2", "Na8P4"), ({"Na": 1, "P": -2},), "Na = 2 P"),
+        (("Na4P2S7O", "Na3PS4O2", "NaPS3", "NaPO3"), (), ""),
+    ],
+)
+def test_what_the_frames_leave_open_is_named(
+    formulas: tuple[str, ...], relations: tuple[dict[str, int], ...], equation: str
+):
+    labels = [frame_of(text, -1.0 * index) for index, text in enumerate(formulas)]
+    elements = tuple(element for element in ELEMENTS if any(element in frame.symbols for frame in labels))
+    found = fit_atomic_energies(labels, elements, {})
+    counts = np.array([[frame.symbols.count(element) for element in elements] for frame in labels])
+    assert len(elements) - len(found.relations) == np.linalg.matrix_rank(counts)
+    assert found.relations == relations
+    assert all(equation in sentence for sentence in found.warnings())
+
+
+def test_isolated_atoms_give_their_energies_and_are_no_frames(tmp_path: Path, frames: tuple[Frame, ...]):
+    path = tmp_path / "isolated.extxyz"
+    path.write_text(ISOLATED.format(-0.25, "Na") + ISOLATED.format(-1.5, "O") + ISOLATED.format(-0.25, "Na"))
+    found = read_frames([SUBSET, path], ELEMENTS, "trajectory", 40.0)
+    assert found.isolated == {"Na": -0.25, "O": -1.5}
+    assert len(found.frames) == len(frames)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        (ISOLATED.format(-1, "Na") + ISOLATED.format(-2, "Na"), "the isolated Na has -2 eV, another one -1 eV"),
+        (ISOLATED.format(-1, "Si"), "holds Si, which elements"),
+        (ISOLATED.format("nan", "Na"), "the isolated Na has no finite energy"),
+    ],
+)
+def test_bad_isolated_atoms_give_one_sentence(tmp_path: Path, text: str, message: str):
+    path = tmp_path / "isolated.extxyz"
+    path.write_text(text)
+    with pytest.raises(TrainingError, match=re.escape(message)):
+        read_frames([path], ELEMENTS, "trajectory", 40.0)
+
+
+@pytest.mark.parametrize("size", ["small", "medium", "large"])
+def test_arguments_are_accepted_by_mace_s_own_check(tmp_path: Path, size: str):
+    from mace.tools import build_default_arg_parser, check_args
+
+    plateau = {"schedule": "plateau", "factor": 0.5, "patience": 3}
+    path = write_config(tmp_path, model={"size": size, "correlation": 2}, learning_rate=plateau)
+    config = read_config(path, MaceConfig)
+    arguments = mace_arguments(config, "{8: -1.5, 11: -0.25}", None)
+    (tmp_path / "mace.yaml").write_text(yaml.safe_dump(arguments))
+    read, _ = check_args(build_default_arg_parser().parse_args(["--config", str(tmp_path / "mace.yaml")]))
+    assert (read.correlation, read.num_interactions) == (2, 2), "a number given replaces that of the preset"
+    assert read.r_max == config.model.numbers()["cutoff_A"]
+    assert str(read.hidden_irreps) == {"small": "32x0e", "medium": "64x0e", "large": "128x0e+128x1o"}[size]
+    assert (read.swa, read.start_swa, read.max_num_epochs) == (True, 4, 6)
+    assert (read.ema, read.ema_decay, read.plot) == (True, 0.99, False)
+    assert (read.scheduler, read.lr_factor, read.scheduler_patience) == ("ReduceLROnPlateau", 0.5, 3)
+    assert read.E0s == "{8: -1.5, 11: -0.25}"
+
+
+def test_the_shipped_training_file_gives_the_arguments_it_was_trained_with():
+    given = read_config(SHIPPED, MaceConfig)
+    expected = """--name napos-mace --energy_key REF_energy --forces_key REF_forces --stress_key REF_stress
+        --model ScaleShiftMACE --num_channels 32 --max_L 0 --correlation 3 --num_interactions 2 --r_max 4.5 --max_ell 2
+        --default_dtype float32 --batch_size 4 --valid_batch_size 8 --loss universal --energy_weight 1
+        --forces_weight 10 --stress_weight 10 --lr 0.01 --scheduler ExponentialLR --lr_scheduler_gamma 0.9
+        --ema True --ema_decay 0.99 --amsgrad True --swa True --start_swa 14 --swa_lr 0.0005 --swa_energy_weight 100
+        --swa_forces_weight 100 --swa_stress_weight 100 --max_num_epochs 19 --eval_interval 1 --seed 1
+        --compute_stress True --restart_latest True --save_cpu True"""
+    words = expected.split()
+    arguments = mace_arguments(given, "average", None)
+    for name, value in zip(words[::2], words[1::2], strict=True):
+        own = arguments[name.removeprefix("--")]
+        assert (own == float(value)) if re.fullmatch(r"[\d.]+", value) else (str(own) == value), name
+    assert given.split == read_config_split("napos-deepmd")
+
+
+def read_config_split(name: str) -> Split:
+    content = yaml.safe_load((SHIPPED.parents[1] / name / "config.yaml").read_text())
+    return Split.model_validate(content["split"])
+
+
+def test_predictions_are_the_ase_calculator_s_in_any_order_of_atoms(tmp_path: Path, frames: tuple[Frame, ...]):
+    from ase import Atoms
+    from mace.calculators import MACECalculator
+
+    file = random_mace(tmp_path / "random.model")
+    frame, order = frames[-1], np.random.default_rng(2).permutation(26)
+    atoms = Atoms(frame.symbols, positions=frame.positions, cell=frame.cell, pbc=True)[order]
+    mixed = Frame(**frame.__dict__ | {"symbols": tuple(atoms.get_chemical_symbols()), "positions": atoms.positions})
+    with accepting(sha256_of(file)):
+        *_, found = predict_mace(file, [*frames[:17], mixed])
+    atoms.calc = MACECalculator(model_paths=str(file), device="cpu", default_dtype="float64")
+    assert found.energy == pytest.approx(atoms.get_potential_energy(), abs=1e-9)
+    np.testing.assert_allclose(found.forces, atoms.get_forces(), atol=1e-10)
+    stress = stress_of_virial(found.virial, atoms.get_volume())
+    np.testing.assert_allclose(stress, atoms.get_stress(voigt=False), atol=1e-11)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"steps": 3}, "'steps' is not a known key"),
+        ({"epoch": 3}, "did you mean 'epochs'"),
+        ({"epochs": 0}, "epochs is 0"),
+        ({"model": {"size": "huge"}}, "size is 'huge': it should be 'small', 'medium' or 'large'"),
+        ({"model": {"max_L": 3}}, r"max_L \(3\) must not be above max_ell \(2\)"),
+        ({"ema": 1.5}, "ema is 1.5"),
+        ({"loss": {"kind": "huber"}}, "it should be 'universal' or 'squares'"),
+        ({"stage_two": {"start": 6}}, r"stage_two.start \(6\) must be below epochs \(6\)"),
+        ({"atomic_energies_eV": {"Na": -1.0, "Si": -2.0}}, "Si is not among elements"),
+        ({"atomic_energies_eV": "estimate"}, "'estimate' needs a foundation"),
+        ({"foundation_head": "pbe"}, "there is no foundation"),
+        ({"batch": 17}, "batch: 17 is more than the 16 training frames"),
+        ({"elements": ["Na", "P", "S", "O", "Si"]}, "Si is in no training frame"),
+        ({"compare_with": ["napos-mac"]}, "compare_with: potential 'napos-mac' is not known"),
+        ({"compare_with": ["napos-deepmd"]}, "napos-deepmd was not tested on the same frames: its data files differ"),
+        ({"foundation": "none.model"}, "foundation: none.model does not exist"),
+        ({"foundation": "smal", "model": None}, r"did you mean 'small'.*medium-mpa-0"),
+        ({"foundation": str(SUBSET)}, "model: leave it out"),
+    ],
+)
+def test_bad_training_files_give_one_sentence(tmp_path: Path, changes: dict[str, object], message: str):
+    if changes.get("foundation") == "none.model":
+        changes = changes | {"model": None}
+    path = write_config(tmp_path, **changes)
+    with pytest.raises(TrainingError, match=message) as caught:
+        train_mace(path)
+    assert "\n" not in str(caught.value)
+    assert not (tmp_path / "out").exists()
