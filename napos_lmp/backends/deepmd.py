@@ -31,8 +31,10 @@ class DeepmdBackend:
     name = "deepmd"
     template = "potentials/deepmd.lmp.j2"
     pair_style = "deepmd"
+    pair_styles: tuple[str, ...] = ("deepmd",)
     lammps_packages: tuple[str, ...] = ()
     bridged = False
+    single_rank = False
     runs_code = False
 
     def lammps_styles(self, potential: Potential) -> tuple[str, ...]:
@@ -82,11 +84,11 @@ class DeepmdBackend:
 
     def model_elements(self, file: Path) -> tuple[str, ...]:
         """Type map of the model, in its order."""
-        return tuple(str(element) for element in _load(file).get_type_map())
+        return tuple(str(element) for element in load_frozen(file).get_type_map())
 
     def model_cutoff(self, file: Path) -> float:
         """Cutoff in A."""
-        return float(_load(file).get_rcut())
+        return float(load_frozen(file).get_rcut())
 
     def calculator(self, potential: Potential) -> Any:
         """DeePMD-kit's own ASE calculator on the model as trained."""
@@ -134,7 +136,7 @@ def last_line(output: str) -> str:
 
 def _compress(file: Path, folder: Path) -> None:
     """Write the tabulated form of a model into a folder, or the reason why it has none (nothing if it is one)."""
-    state = _load(file).state_dict()
+    state = load_frozen(file).state_dict()
     if any(".compress_data." in key and value.numel() for key, value in state.items()):
         (folder / _REASON_NAME).write_text("", encoding="utf-8")
         return
@@ -158,11 +160,17 @@ def _compress(file: Path, folder: Path) -> None:
     (folder / _REASON_NAME).write_text(f"`dp compress` refused it ({reason})", encoding="utf-8")
 
 
-def _load(file: Path) -> Any:
-    """TorchScript module of a frozen model, on the CPU."""
+def load_frozen(file: Path) -> Any:
+    """TorchScript module of a frozen model, on the CPU.
+
+    Raises
+    ------
+    PotentialError
+        If the file is missing or no DeePMD model.
+    """
     if not file.is_file():
         raise PotentialError(f"model file {file} does not exist")
-    if not _is_torchscript(file):
+    if not is_torchscript(file):
         raise PotentialError(f"{file} is no frozen DeePMD model: expected the .pth file that `dp --pt freeze` writes")
     import torch
     from deepmd.pt import cxx_op
@@ -177,7 +185,7 @@ def _load(file: Path) -> Any:
     return model
 
 
-def _is_torchscript(file: Path) -> bool:
+def is_torchscript(file: Path) -> bool:
     """Whether a file is a TorchScript archive, which torch loads without Python's pickle."""
     if not zipfile.is_zipfile(file):
         return False

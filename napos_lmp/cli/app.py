@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from napos_lmp.cli import library, line, machine, reference, training
+from napos_lmp.cli import library, line, machine, reference, testing, training
 
 app = typer.Typer(
     name="napos-lmp",
@@ -35,8 +35,9 @@ def _options(
     pass
 
 
-for command in (line.init, line.deck, line.run, line.analyse, line.report, line.demo, machine.doctor):
+for command in (line.init, line.deck, line.run, line.analyse, line.report, line.demo, library.export, machine.doctor):
     app.command()(command)
+library.potentials.command("check")(testing.check)
 app.add_typer(library.potentials, name="potentials")
 app.add_typer(library.templates, name="templates")
 app.add_typer(training.train, name="train")

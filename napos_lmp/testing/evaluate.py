@@ -1,0 +1,232 @@
+"""Energies, forces and virials of configurations, from LAMMPS as decks run it or from an ASE calculator."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import tempfile
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from napos_lmp.backends import get_backend
+from napos_lmp.engine.command import deck_command, deck_environment, find_lammps, tethered
+from napos_lmp.engine.messages import explain
+from napos_lmp.errors import EngineError
+from napos_lmp.files import link_or_copy
+from napos_lmp.job import JobSettings
+from napos_lmp.potential import Potential
+from napos_lmp.structure import Structure, write_data
+from napos_lmp.templates import Templates, shipped_templates
+
+Floats = NDArray[np.float64]
+
+_BAR_A3_IN_EV = 1.0 / 1.6021765e6  # the constant of LAMMPS
+_SECONDS = 600
+
+_INPUT = """
+log         evaluate.log
+units       metal
+atom_style  atomic
+boundary    p p p
+atom_modify map yes
+newton      on
+read_data   structure.data
+change_box  all triclinic
+include     potential.lammps
+compute     energy all pe/atom
+compute     virial all pressure NULL virial
+thermo      1
+thermo_style custom step pe vol c_virial[1] c_virial[2] c_virial[3] c_virial[4] c_virial[5] c_virial[6]
+thermo_modify format float %.17g
+dump        atoms all custom 1 atoms.dump id c_energy fx fy fz
+dump_modify atoms sort id format float %.17g
+rerun       frames.dump dump x y z box yes
+"""
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """What a potential says of one configuration.
+
+    Attributes
+    ----------
+    energy
+        Potential energy of the cell, eV.
+    atomic_energies
+        Share of each atom, shape (N,), eV; None where a calculator does not tell.
+    forces
+        Shape (N, 3), eV/A.
+    virial
+        Minus the derivative of the energy by strain, shape (3, 3), eV.
+    """
+
+    energy: float
+    atomic_energies: Floats | None
+    forces: Floats
+    virial: Floats
+
+
+class Evaluator(Protocol):
+    """Anything that gives energies and their derivatives; structures are oriented as `lammps_frame` does."""
+
+    def evaluate(self, structures: Sequence[Structure]) -> list[Evaluation]:
+        """Evaluate structures; results in their order."""
+
+
+class CalculatorEvaluator:
+    """An ASE calculator.
+
+    Parameters
+    ----------
+    calculator
+        It must implement energy, forces and stress; `energies` are taken where it gives them.
+    """
+
+    def __init__(self, calculator: Any) -> None:
+        self._calculator = calculator
+
+    def evaluate(self, structures: Sequence[Structure]) -> list[Evaluation]:
+        """Evaluate structures; results in their order."""
+        return [self._evaluate(structure) for structure in structures]
+
+    def _evaluate(self, structure: Structure) -> Evaluation:
+        from ase import Atoms
+        from ase.stress import voigt_6_to_full_3x3_stress
+
+        atoms = Atoms(structure.symbols, positions=structure.positions, cell=structure.cell, pbc=True)
+        atoms.calc = self._calculator
+        energy, forces = float(atoms.get_potential_energy()), np.array(atoms.get_forces(), dtype=np.float64)
+        stress = voigt_6_to_full_3x3_stress(atoms.get_stress())
+        told = "energies" in getattr(self._calculator, "implemented_properties", ())
+        energies = np.array(atoms.get_potential_energies(), dtype=np.float64) if told else None
+        return Evaluation(energy, energies, forces, -np.asarray(stress, dtype=np.float64) * structure.volume)
+
+
+class LammpsEvaluator:
+    """LAMMPS with the pair style block of a deck, started as the engine starts a deck with this potential.
+
+    Parameters
+    ----------
+    potential
+        What is evaluated, in the form that decks hold. Structures name the elements that `pair_coeff` names, in order.
+    lammps
+        The program; see :func:`napos_lmp.engine.find_lammps`.
+    templates
+        Templates in force, for a pair style block of one's own.
+    threads
+        Threads of LAMMPS.
+    """
+
+    def __init__(
+        self,
+        potential: Potential,
+        *,
+        lammps: str | Path | None = None,
+        templates: Templates | None = None,
+        threads: int = 1,
+    ) -> None:
+        self._potential, self._threads = potential, threads
+        self._backend = get_backend(potential.backend)
+        self._lammps = find_lammps(lammps)
+        self._templates = templates or shipped_templates()
+
+    def evaluate(self, structures: Sequence[Structure]) -> list[Evaluation]:
+        """Evaluate structures, in one run of LAMMPS for all that hold the same atoms; results in their order.
+
+        Raises
+        ------
+        EngineError
+            If LAMMPS does not run through; the message says why.
+        """
+        groups: dict[tuple[tuple[str, ...], bytes], list[int]] = {}
+        for place, structure in enumerate(structures):
+            groups.setdefault((structure.elements, structure.types.tobytes()), []).append(place)
+        found: dict[int, Evaluation] = {}
+        for places in groups.values():
+            found |= dict(zip(places, self._run([structures[place] for place in places]), strict=True))
+        return [found[place] for place in range(len(structures))]
+
+    def _run(self, structures: list[Structure]) -> list[Evaluation]:
+        with tempfile.TemporaryDirectory(prefix="napos-lmp-evaluate-") as name:
+            folder = Path(name)
+            self._write(folder, structures)
+            command = deck_command(self._lammps, "in.lammps", 1, {})
+            done = subprocess.run(
+                tethered(command, self._lammps),
+                cwd=folder,
+                env=deck_environment(self._lammps, self._potential.backend, self._threads),
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.STDOUT,
+                text=True,
+                errors="replace",
+                timeout=_SECONDS,
+                start_new_session=True,
+                check=False,
+            )
+            if done.returncode:
+                raise EngineError(
+                    f"LAMMPS did not evaluate potential {self._potential.name!r}: "
+                    + explain(done.stdout, done.returncode)
+                )
+            return _read(folder, structures)
+
+    def _write(self, folder: Path, structures: list[Structure]) -> None:
+        model = self._backend.deck_file(self._potential)
+        job = JobSettings(threads=self._threads)
+        values = {
+            "potential": self._potential,
+            "potential_file": f"model{model.suffix}",
+            "elements": structures[0].elements,
+            "lammps_packages": self._backend.lammps_packages,
+            "launch_arguments": self._backend.launch_arguments(gpus=job.gpus, threads=job.threads),
+        }
+        link_or_copy(model, folder / f"model{model.suffix}")
+        (folder / "potential.lammps").write_text(self._templates.render(self._backend.template, values), "utf-8")
+        (folder / "in.lammps").write_text(_INPUT, "utf-8")
+        write_data(folder / "structure.data", structures[0])
+        with (folder / "frames.dump").open("w", encoding="utf-8") as stream:
+            for step, structure in enumerate(structures):
+                stream.write(_frame(step, structure))
+
+
+def _frame(step: int, structure: Structure) -> str:
+    """One frame of a LAMMPS dump, to the last bit."""
+    cell = structure.cell
+    xy, xz, yz = (float(cell[place]) for place in ((1, 0), (2, 0), (2, 1)))
+    low = [min(0.0, xy, xz, xy + xz), min(0.0, yz), 0.0]
+    high = [cell[0, 0] + max(0.0, xy, xz, xy + xz), cell[1, 1] + max(0.0, yz), cell[2, 2]]
+    lines = [f"ITEM: TIMESTEP\n{step}\nITEM: NUMBER OF ATOMS\n{len(structure)}", "ITEM: BOX BOUNDS xy xz yz pp pp pp"]
+    lines += [f"{float(a)!r} {float(b)!r} {tilt!r}" for a, b, tilt in zip(low, high, (xy, xz, yz), strict=True)]
+    lines.append("ITEM: ATOMS id type x y z")
+    atoms = zip((structure.types + 1).tolist(), structure.positions.tolist(), strict=True)
+    lines += [f"{number} {kind} {x!r} {y!r} {z!r}" for number, (kind, (x, y, z)) in enumerate(atoms, 1)]
+    return "\n".join(lines) + "\n"
+
+
+def _read(folder: Path, structures: list[Structure]) -> list[Evaluation]:
+    n_atoms = len(structures[0])
+    log = (folder / "evaluate.log").read_text("utf-8", "replace")
+    rows = re.findall(r"^ *Step +PotEng .*\n((?:[ \d].*\n)+)", log, re.MULTILINE)
+    table = np.array([line.split() for line in "".join(rows).splitlines()], dtype=np.float64)
+    atoms = np.array(
+        [
+            line.split()
+            for block in (folder / "atoms.dump").read_text("utf-8").split("ITEM: ATOMS")[1:]
+            for line in block.splitlines()[1 : n_atoms + 1]
+        ],
+        dtype=np.float64,
+    ).reshape(-1, n_atoms, 5)
+    if not len(table) == len(atoms) == len(structures):
+        raise EngineError(f"LAMMPS evaluated {len(table)} of {len(structures)} configurations and says nothing of why")
+    found = []
+    for (_, energy, volume, *pressure), values in zip(table, atoms, strict=True):
+        xx, yy, zz, xy, xz, yz = np.array(pressure) * volume * _BAR_A3_IN_EV
+        virial = np.array([[xx, xy, xz], [xy, yy, yz], [xz, yz, zz]])
+        found.append(Evaluation(float(energy), values[:, 1].copy(), values[:, 2:].copy(), virial))
+    return found
