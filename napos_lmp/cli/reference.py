@@ -35,6 +35,46 @@ def check(
         raise typer.Exit(1)
 
 
+@data.command("import")
+def import_(
+    files: Annotated[list[Path], typer.Argument(help="Outputs of DFT codes, or sets in other formats.")],
+    out: Annotated[Path, typer.Option(help="Set to write, extended XYZ (.extxyz.gz).")],
+    level: Annotated[str, typer.Option(help="Level of theory, such as 'PBE, 520 eV, Gamma'.")],
+    kind: Annotated[str | None, typer.Option("--format", help="Format; guessed from the files by default.")] = None,
+    composition: Annotated[str | None, typer.Option(help="Composition of frames that name none.")] = None,
+    phase: Annotated[str | None, typer.Option(help="Phase of frames that name none: melt, glass, crystal ...")] = None,
+    temperature: Annotated[float | None, typer.Option(help="Temperature of frames that name none, K.")] = None,
+    licence: Annotated[str, typer.Option(help="Licence of the data.")] = "unknown",
+    keep: Annotated[bool, typer.Option(help="Keep frames with serious findings too.")] = False,
+) -> None:
+    """Bring labelled frames of VASP, CP2K, Quantum ESPRESSO, DeePMD-kit or MACE into one set, checked."""
+    from napos_lmp.reference.imports import import_set
+
+    described = {"composition": composition, "phase": phase, "temperature_K": temperature}
+    given = {key: value for key, value in described.items() if value is not None}
+    imported = import_set(files, out, level, kind, given, licence, keep)
+    for finding in imported.findings:
+        typer.echo(finding.sentence)
+    typer.echo(f"{out}: {imported.kept} frames, {imported.left_out} left out")
+
+
+@data.command("export")
+def export(
+    files: Annotated[list[Path], typer.Argument(help="Sets in extended XYZ.")],
+    out: Annotated[Path, typer.Option(help="A folder for deepmd, a file for mace.")],
+    kind: Annotated[str, typer.Option("--format", help="deepmd or mace.")],
+    elements: Annotated[str, typer.Option(help="Order of elements for deepmd, such as Na,P,S,O.")] = "",
+    free_energy: Annotated[bool, typer.Option(help="Write the free energy, whose derivatives the forces are.")] = False,
+    group: Annotated[str | None, typer.Option(help="Only the frames of this group: train or test.")] = None,
+) -> None:
+    """Write sets for DeePMD-kit (npy) or MACE (extended XYZ)."""
+    from napos_lmp.reference.imports import export_set
+
+    written = export_set(files, out, kind, elements, "free_energy" if free_energy else "energy", group)
+    for path in written:
+        typer.echo(str(path))
+
+
 def sample(
     plan: Annotated[Path, typer.Argument(help="Sampling file (YAML).")],
     jobs: Annotated[int, typer.Option(min=1, help="Runs side by side.")] = 1,

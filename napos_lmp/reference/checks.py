@@ -128,15 +128,16 @@ def _too_close(frame: Any) -> str | None:
 
 def _wrong_elements(frame: Any) -> str | None:
     """Elements that do not fit the composition a frame names, as after a type map in the wrong order."""
-    from napos_lmp.composition import Composition
+    from napos_lmp.formula import parse_formula
 
     named = frame.info.get("composition")
     if not isinstance(named, str):
         return None
     try:
-        fractions = {element: float(value) for element, value in Composition.parse(named).mole_fractions.items()}
+        amounts = parse_formula(named)
     except CompositionError:
         return None
+    fractions = {element: float(amount / sum(amounts.values())) for element, amount in amounts.items()}
     symbols = frame.get_chemical_symbols()
     shares = {element: symbols.count(element) / len(symbols) for element in {*symbols, *fractions}}
     if max(abs(shares[element] - fractions.get(element, 0.0)) for element in shares) < 0.03:

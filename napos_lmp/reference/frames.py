@@ -34,14 +34,24 @@ def read_frames(path: Path) -> list[Any]:
     """
     from ase.io.extxyz import XYZError, read_xyz
 
-    frames: list[Any] = []
     try:
         content = gzip.decompress(path.read_bytes()) if path.suffix == ".gz" else path.read_bytes()
-        # ASE seeks back and forth, which is slow in a compressed stream
-        frames.extend(read_xyz(io.StringIO(content.decode("utf-8")), slice(None)))
-    except (OSError, EOFError, UnicodeDecodeError, ValueError, KeyError, IndexError, XYZError) as error:
+        lines = content.decode("utf-8").splitlines(keepends=True)
+    except (OSError, EOFError, UnicodeDecodeError) as error:
         reason = getattr(error, "strerror", None) or str(error) or type(error).__name__
-        raise ReferenceDataError(f"{path} cannot be read as extended XYZ: {reason}") from None
+        raise ReferenceDataError(f"{path} cannot be read: {reason}") from None
+    frames: list[Any] = []
+    at = 0
+    while at < len(lines) and (lines[at].strip() or any(line.strip() for line in lines[at:])):
+        try:
+            end = at + int(lines[at]) + 2
+            if end > len(lines):
+                raise ValueError(f"it ends after {len(lines) - at} of {end - at} lines")
+            frames.extend(read_xyz(io.StringIO("".join(lines[at:end])), slice(None)))
+        except (ValueError, KeyError, IndexError, XYZError) as error:
+            reason = str(error) or type(error).__name__
+            raise ReferenceDataError(f"{path}, frame {len(frames)} (line {at + 1}): {reason}") from None
+        at = end
     if not frames:
         raise ReferenceDataError(f"{path} holds no frame")
     return frames
