@@ -173,6 +173,28 @@ class Potential:
             )
 
 
+def error_table(card: PotentialCard) -> tuple[tuple[str, ...], list[tuple[str, ...]]]:
+    """Columns and rows of the errors of a potential and its peers, side by side: RMSE, with MAE in brackets."""
+    by_name = {card.name: card.errors, **card.peer_errors}
+    sets = {errors.set: errors.frames for all_errors in reversed(by_name.values()) for errors in all_errors}
+    found = {(name, errors.set): errors for name, all_errors in by_name.items() for errors in all_errors}
+    rows = []
+    for set_name in dict.fromkeys([*(errors.set for errors in card.errors), *sets]):
+        for field, label in _ERROR_LABELS.items():
+            pairs = [getattr(found.get((name, set_name)), field, None) for name in by_name]
+            if any(pairs):
+                cells = (f"{pair.rmse:.4g} ({pair.mae:.4g})" if pair else "not measured" for pair in pairs)
+                rows.append((set_name, str(sets[set_name]), label, *cells))
+    return ("set", "frames", "error", *by_name), rows
+
+
+_ERROR_LABELS = {
+    "energy_meV_per_atom": "energy (meV/atom)",
+    "force_meV_per_A": "force (meV/A)",
+    "virial_meV_per_atom": "virial (meV/atom)",
+}
+
+
 def read_card(folder: Path) -> Potential:
     """Read the card of a potential's folder; the model file is not looked at.
 

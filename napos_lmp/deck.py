@@ -120,6 +120,7 @@ def render_deck(
         start = _start_from_deck(source_deck, folder, potential)
     templates, job = templates or shipped_templates(), job or JobSettings()
     backend = get_backend(potential.backend, pair_style)
+    _refuse_ranks(backend, job)
     model = backend.deck_file(potential, gpu=job.gpus > 0)
     potential_file = f"potential/model{model.suffix}"
     schedule = protocol.schedule()
@@ -161,6 +162,15 @@ def render_deck(
         manifest = manifest.model_copy(update={"templates": used, "files": dict(sorted(hashes.items()))})
         write_manifest(temporary, manifest)
     return manifest
+
+
+def _refuse_ranks(backend: Backend, job: JobSettings) -> None:
+    ranks = max(job.local_ranks, job.slurm_ranks_per_node * job.slurm.nodes)
+    if backend.single_rank and ranks > 1:
+        raise DeckError(
+            f"pair_style {backend.pair_style} runs on one rank and job asks for {ranks}: set ranks or gpus, and "
+            "slurm.nodes, to 1"
+        )
 
 
 def _start_from_structure(structure: Structure, composition: Composition, potential: Potential) -> _Start:
@@ -290,6 +300,7 @@ def _job_values(label: str, job: JobSettings, backend: Backend) -> dict[str, Any
         "walltime": clock(job.slurm.lammps_seconds),
         "environment": backend.environment(job.threads),
         "lammps_packages": backend.lammps_packages,
+        "example_ranks": 1 if backend.single_rank else job.gpus or 2,
         "launch_arguments": backend.launch_arguments(gpus=job.gpus, threads=job.threads, gpu_aware=job.gpu_aware),
     }
 

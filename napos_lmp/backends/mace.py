@@ -10,11 +10,15 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from napos_lmp.errors import PotentialError
 
-Form = Literal["cpu", "gpu", "libtorch"]
+if TYPE_CHECKING:
+    from napos_lmp.card import Potential
+
+Form = Literal["cpu", "gpu", "libtorch", "symmetrix"]
+
 
 # classes of models as MACE's training writes them; its exported objects are in mace.calculators
 MACE_CLASSES = "mace.modules."
@@ -24,11 +28,17 @@ _PROGRAM = "napos_lmp.backends.mace_export"
 
 @contextmanager
 def contained_imports() -> Iterator[None]:
-    """Undo what importing MACE does to the process: it lets every later `torch.load` run pickles."""
+    """Import MACE and e3nn inside, without what MACE's import does to the process: let every `torch.load` run pickles.
+
+    e3nn's own pickled constants, which hold a `slice` and no code, are allowed instead.
+    """
+    import torch
+
     name = "TORCH_FORCE_NO_WEIGHTS_ONLY_LOAD"
     before = os.environ.get(name)
     try:
-        yield
+        with torch.serialization.safe_globals([slice]):
+            yield
     finally:
         if before is None:
             os.environ.pop(name, None)
@@ -99,25 +109,23 @@ def refuse_without_cpu_permission(unified: Any, file: Path) -> None:
 
 
 def versions(form: Form) -> dict[str, str]:
-    """Versions of the packages that an exported file depends on."""
-    packages = ["mace-torch", "torch", "e3nn", *(["cuequivariance", "cuequivariance-torch"] if form == "gpu" else [])]
-    return {package: _version(package) for package in packages}
+    """Versions of the packages that an exported file depends on; empty for one that is not installed."""
+    further = {"gpu": ("cuequivariance", "cuequivariance-torch"), "symmetrix": ("symmetrix",)}
+    return {name: _version(name) for name in ("mace-torch", "torch", "e3nn", *further.get(form, ()))}
 
 
-def export_mace(
-    source: Path, sha256: str, target: Path, form: Form, *, head: str | None, precision: str | None
-) -> None:
+def export_mace(potential: Potential, target: Path, form: Form, *, head: str | None, precision: str | None) -> None:
     """Write the form of a MACE model that LAMMPS reads; it is made in a process of its own.
 
     Parameters
     ----------
-    source, sha256
-        The model file as trained and its hash, which that process checks again before it loads the file.
+    potential
+        Its file is checked against its SHA-256 again by that process, before it is loaded.
     target
         File to write.
     form
         `cpu`: the ML-IAP object around the model itself; `gpu`: around its cuequivariance form; `libtorch`: the file of
-        `pair_style mace`.
+        `pair_style mace`; `symmetrix`: that of `pair_style symmetrix/mace`.
     head, precision
         As for :func:`choose_head`; the model's own precision if None.
 
@@ -126,15 +134,10 @@ def export_mace(
     PotentialError
         With the reason, if it cannot be made.
     """
-    if form == "gpu" and "" in (missing := versions("gpu")).values():
-        absent = " and ".join(name for name, found in missing.items() if not found)
-        raise PotentialError(
-            f"the GPU form of {source.name} needs {absent}, which is not installed; `pip install {absent}`, or export "
-            "it for CPUs"
-        )
+    _require_packages(potential, form)
     order = {
-        "source": str(source),
-        "sha256": sha256,
+        "source": str(potential.file),
+        "sha256": potential.sha256,
         "target": str(target),
         "form": form,
         "head": head,
@@ -149,10 +152,25 @@ def export_mace(
     )
     if done.returncode == PotentialError.exit_status:
         raise PotentialError(done.stdout.strip().splitlines()[-1])
-    if done.returncode or not target.is_file():
+    if done.returncode or not target.stat().st_size:
         from napos_lmp.backends.deepmd import last_line
 
-        raise PotentialError(f"{source} could not be exported for LAMMPS: {last_line(done.stderr + done.stdout)}")
+        raise PotentialError(f"{potential.file} could not be exported: {last_line(done.stderr + done.stdout)}")
+
+
+def _require_packages(potential: Potential, form: Form) -> None:
+    absent = " and ".join(name for name, found in versions(form).items() if not found)
+    if not absent:
+        return
+    if form == "symmetrix":
+        raise PotentialError(
+            f"pair_style symmetrix/mace reads a file that symmetrix_extract_mace makes of {potential.file.name}, and "
+            "the Python package symmetrix, which has that program, is not installed (github.com/wcwitt/symmetrix)"
+        )
+    raise PotentialError(
+        f"the {form.upper()} form of {potential.name!r} needs {absent}, which is not installed; `pip install "
+        f"{absent.replace(' and ', ' ')}`, or use the CPU form"
+    )
 
 
 def _export_environment() -> dict[str, str]:

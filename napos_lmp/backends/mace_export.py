@@ -6,12 +6,13 @@ import hashlib
 import io
 import json
 import os
+import subprocess
 import sys
 import warnings
 from pathlib import Path
 from typing import Any
 
-from napos_lmp.backends.mace import choose_head, is_mace, mace_heads
+from napos_lmp.backends.mace import choose_head, is_mace, mace_elements, mace_heads
 from napos_lmp.errors import PotentialError
 
 
@@ -37,20 +38,41 @@ def main(order: dict[str, Any]) -> None:
     if order["precision"]:
         model = model.to(getattr(torch, order["precision"]))
     torch.set_default_dtype(next(model.parameters()).dtype)
-    if order["form"] == "libtorch":
-        _write_libtorch(model, head, target)
-    else:
-        _write_unified(model, head, target, cuequivariance=order["form"] == "gpu")
+    match order["form"]:
+        case "symmetrix":
+            _write_symmetrix(source, mace_elements(model), head, target)
+        case "libtorch":
+            _write_libtorch(model, head, target)
+        case "gpu":
+            _write_unified(_in_cuequivariance(model), head, target)
+        case _:
+            _write_unified(model, head, target)
 
 
-def _write_unified(model: Any, head: str, target: Path, *, cuequivariance: bool) -> None:
+def _in_cuequivariance(model: Any) -> Any:
+    """The same model on cuequivariance's kernels.
+
+    An operation is stored with the kernel that it found on this machine, which without `cuequivariance-ops-torch` is a
+    slow stand-in. So each is told to store the kernel that it was meant to have: where the file is loaded, the
+    machine's own kernels decide again.
+    """
+    from cuequivariance_torch.primitives.segmented_polynomial import SegmentedPolynomial
+    from mace.cli.convert_e3nn_cueq import run
+
+    initialise = SegmentedPolynomial.__init__
+
+    def remember_kernel(self: Any, polynomial: Any, method: str = "", *arguments: Any, **options: Any) -> None:
+        initialise(self, polynomial, method, *arguments, **options)
+        self.method = method
+
+    SegmentedPolynomial.__init__ = remember_kernel
+    return run(model)
+
+
+def _write_unified(model: Any, head: str, target: Path) -> None:
     import torch
     from mace.calculators.lammps_mliap_mace import LAMMPS_MLIAP_MACE
 
-    if cuequivariance:
-        from mace.cli.convert_e3nn_cueq import run
-
-        model = run(model)
     model.lammps_mliap = True
     buffer = io.BytesIO()
     torch.save(LAMMPS_MLIAP_MACE(model, head=head), buffer)
@@ -62,6 +84,12 @@ def _write_libtorch(model: Any, head: str, target: Path) -> None:
     from mace.calculators import LAMMPS_MACE
 
     jit.compile(LAMMPS_MACE(model, head=head)).save(str(target))
+
+
+def _write_symmetrix(source: Path, elements: tuple[str, ...], head: str, target: Path) -> None:
+    program = "from symmetrix.cli.extract_mace import main; main()"
+    model = ["--model", str(source), "--chemical-symbols", *elements, "--head", head, "--output", str(target)]
+    subprocess.run([sys.executable, "-c", program, *model], check=True)
 
 
 if __name__ == "__main__":

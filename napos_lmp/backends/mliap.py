@@ -30,7 +30,7 @@ from napos_lmp.errors import PotentialError
 from napos_lmp.files import locked, sha256_of, whole_file
 from napos_lmp.pickled import pickle_contents
 from napos_lmp.resources import cache_folder
-from napos_lmp.trust import record_export, trusted_bytes
+from napos_lmp.trust import is_trusted, record_export, trusted_bytes
 
 if TYPE_CHECKING:
     from napos_lmp.backends import Message
@@ -41,57 +41,76 @@ _KOKKOS = ("-sf", "kk", "-pk", "kokkos", "newton", "on", "neigh", "half")
 
 @dataclass(frozen=True)
 class _PairStyle:
-    """One pair style that runs the models: its template, what LAMMPS needs for it, and the bridge."""
+    """One pair style that runs the models: its template, the file it reads, and what it needs of LAMMPS.
+
+    Without a `form` the ML-IAP object for the processor at hand is read. `kokkos_on_cpu` says that the style exists in
+    the KOKKOS package alone.
+    """
 
     template: str
     packages: tuple[str, ...]
+    form: Form | None = None
     bridged: bool = False
+    single_rank: bool = False
+    kokkos_on_cpu: bool = True
 
 
-PAIR_STYLES = {
+_PAIR_STYLES = {
     "mliap": _PairStyle("potentials/mliap.lmp.j2", ("KOKKOS", "ML-IAP", "PYTHON"), bridged=True),
-    "symmetrix/mace": _PairStyle("potentials/symmetrix.lmp.j2", ("KOKKOS",)),
-    "mace": _PairStyle("potentials/mace.lmp.j2", ("KOKKOS", "ML-MACE")),
+    "symmetrix/mace": _PairStyle("potentials/symmetrix.lmp.j2", ("KOKKOS",), "symmetrix"),
+    "mace": _PairStyle("potentials/mace.lmp.j2", ("ML-MACE",), "libtorch", single_rank=True, kokkos_on_cpu=False),
 }
 
 
 @dataclass(frozen=True)
 class MliapBackend:
-    """Unified objects and MACE models, in LAMMPS builds with KOKKOS."""
+    """Unified objects and MACE models; `symmetrix/mace` and `mace` run MACE models only."""
 
     pair_style: str = "mliap"
     name = "mliap"
+    pair_styles = tuple(_PAIR_STYLES)
     runs_code = True
 
     def __post_init__(self) -> None:
-        if self.pair_style not in PAIR_STYLES:
-            raise PotentialError(f"pair_style {self.pair_style!r} is not known; MACE runs in {', '.join(PAIR_STYLES)}")
+        if self.pair_style not in _PAIR_STYLES:
+            raise PotentialError(f"pair_style {self.pair_style!r} is not known; MACE runs in {', '.join(_PAIR_STYLES)}")
 
     @property
     def template(self) -> str:
         """Template of the pair style block."""
-        return PAIR_STYLES[self.pair_style].template
+        return self._style.template
 
     @property
     def lammps_packages(self) -> tuple[str, ...]:
         """Packages of LAMMPS that the pair style lives in."""
-        return PAIR_STYLES[self.pair_style].packages
+        return self._style.packages
 
     @property
     def bridged(self) -> bool:
         """Whether the CPU bridge can stand in for the pair style."""
-        return PAIR_STYLES[self.pair_style].bridged
+        return self._style.bridged
+
+    @property
+    def single_rank(self) -> bool:
+        """Whether the pair style runs on one rank only."""
+        return self._style.single_rank
+
+    @property
+    def _style(self) -> _PairStyle:
+        return _PAIR_STYLES[self.pair_style]
 
     def lammps_styles(self, potential: Potential) -> tuple[str, ...]:
         """The pair style."""
         return (f"pair {self.pair_style}",)
 
     def deck_file(self, potential: Potential, *, gpu: bool = False, message: Message | None = None) -> Path:
-        """The exported form of the model; see :func:`export_model`."""
-        return export_model(potential, gpu=gpu, message=message)
+        """The form of the model that the pair style reads; see :func:`export_model`."""
+        return export_model(potential, self._style.form or ("gpu" if gpu else "cpu"), message=message)
 
     def launch_arguments(self, *, gpus: int, threads: int, gpu_aware: bool = True) -> tuple[str, ...]:
         """Kokkos on, with one rank for each GPU or with threads."""
+        if not (gpus or self._style.kokkos_on_cpu):
+            return ()
         device = ("g", str(gpus)) if gpus else ("t", str(threads))
         aware = () if gpu_aware or not gpus else ("gpu/aware", "off")
         return ("-k", "on", *device, *_KOKKOS, *aware)
@@ -158,23 +177,24 @@ def load_model(file: Path) -> Any:
 
 def export_model(
     potential: Potential,
+    form: Form,
     *,
-    gpu: bool = False,
     head: str | None = None,
     precision: Precision | None = None,
     message: Message | None = None,
 ) -> Path:
-    """The unified object of a potential, made on first use and cached.
+    """File of a potential that LAMMPS reads, made on first use and cached.
 
-    A MACE model is wrapped as it is for a CPU, in its cuequivariance form for a GPU; either file also runs on the
-    other. A potential that is a unified object already is used as it is.
+    A MACE model becomes a unified object, around the model itself for a CPU or its cuequivariance form for a GPU
+    (either file runs on the other, slower), or the file of another pair style. Any other unified object is used as it
+    is.
 
     Parameters
     ----------
     potential
         An accepted potential.
-    gpu
-        Which form.
+    form
+        See :func:`napos_lmp.backends.mace.export_mace`.
     head, precision
         In the place of what the card says.
     message
@@ -183,30 +203,52 @@ def export_model(
     Raises
     ------
     PotentialError
-        If it cannot be made; see :func:`napos_lmp.backends.mace.export_mace`.
+        If its file was not accepted, or it cannot be made.
     """
-    return _exported(potential, "gpu" if gpu else "cpu", head, precision, message)
-
-
-def _exported(
-    potential: Potential, form: Form, head: str | None, precision: Precision | None, message: Message | None
-) -> Path:
-    contents = pickle_contents(potential.file)
-    if contents is None or not contents.root.startswith(MACE_CLASSES):
-        return potential.file
+    if hashlib.sha256(trusted_bytes(potential.file)).hexdigest() != potential.sha256:
+        raise PotentialError(f"{potential.file} is not the file on its card")
+    if not _is_mace_file(potential.file):
+        return _exported_elsewhere(potential, form, head or precision)
     head, precision = head or potential.card.head, precision or potential.card.precision
     made_with = versions(form)
     key = hashlib.sha256(json.dumps([head, precision, made_with]).encode()).hexdigest()[:12]
-    target = cache_folder() / "mace" / f"{potential.sha256[:24]}-{form}-{key}" / "model.pt"
-    with locked(target.parent.with_name(f"{target.parent.name}.lock")):
-        if not target.is_file():
-            if message:
-                message(f"exporting {potential.file.name} for LAMMPS (once, about 20 s)")
-            with whole_file(target) as temporary:
-                temporary.unlink()
-                export_mace(potential.file, potential.sha256, temporary, form, head=head, precision=precision)
-            record_export(sha256_of(target), potential.sha256, " ".join(f"{k} {v}" for k, v in made_with.items()))
+    target = cache_folder() / "mace" / f"{potential.sha256[:24]}-{form}-{key}" / _FILE_NAMES[form]
+    try:
+        with locked(target.parent.with_name(f"{target.parent.name}.lock")):
+            if not (target.is_file() and is_trusted(sha256_of(target))):
+                if message:
+                    message(f"exporting {potential.file.name} for LAMMPS (once, about 20 s)")
+                with whole_file(target) as temporary:
+                    export_mace(potential, temporary, form, head=head, precision=precision)
+                made = " ".join(f"{package} {found}" for package, found in made_with.items())
+                record_export(sha256_of(target), potential.sha256, f"{form} form, {made}")
+    except OSError as error:
+        raise PotentialError(
+            f"{potential.file} could not be exported into {target.parent}: {error.strerror or error}"
+        ) from None
     return target
+
+
+_FILE_NAMES: dict[Form, str] = {
+    "cpu": "model.pt",
+    "gpu": "model.pt",
+    "libtorch": "model.pt",
+    "symmetrix": "model.json",
+}
+
+
+def _exported_elsewhere(potential: Potential, form: Form, wish: str | None) -> Path:
+    """The file of a unified object that was made by another program."""
+    if form in ("libtorch", "symmetrix"):
+        raise PotentialError(f"{potential.file} is an exported object, and runs in pair_style mliap alone")
+    if wish:
+        raise PotentialError(f"{potential.file} is an exported object, in which head and precision ({wish}) are fixed")
+    return potential.file
+
+
+def _is_mace_file(file: Path) -> bool:
+    contents = pickle_contents(file)
+    return contents is not None and contents.root.startswith(MACE_CLASSES)
 
 
 def _is_unified(model: Any) -> bool:

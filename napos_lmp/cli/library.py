@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 
@@ -37,44 +37,65 @@ def show_potential(
     """Show the card of a potential: what it was trained on, its errors and what to distrust."""
     import yaml
 
+    from napos_lmp.card import error_table
     from napos_lmp.potential import load_potential, read_potential
 
     potential = read_potential(Path(name)) if Path(name).is_dir() else load_potential(name)
     card = potential.card.model_dump(mode="json", exclude_none=True)
     if as_json:
         print_json(card)
-    else:
-        typer.echo(yaml.safe_dump(card, sort_keys=False, allow_unicode=True, width=100), nl=False)
+        return
+    shown = {
+        key: value for key, value in card.items() if key not in ("errors", "peer_errors") and value not in ({}, [])
+    }
+    typer.echo(yaml.safe_dump(shown, sort_keys=False, allow_unicode=True, width=100), nl=False)
+    if potential.card.errors:
+        typer.echo("\nroot mean square errors (mean absolute errors)")
+        print_table(*error_table(potential.card))
 
 
 @potentials.command("add")
 def add_potential(
     source: Annotated[Path, typer.Argument(help="Folder with a card, or a bare model file.")],
     name: Annotated[str | None, typer.Option(help="Name for a bare model file.")] = None,
+    trust: Annotated[bool, typer.Option("--trust", help="Accept a model that runs code when it is loaded.")] = False,
     as_json: Json = False,
 ) -> None:
     """Accept a potential. A model file can run code: accept only what you know the origin of."""
     from napos_lmp.errors import PotentialError
-    from napos_lmp.files import sha256_of
-    from napos_lmp.potential import add_model_file, read_potential
+    from napos_lmp.potential import add_model_file, look_at
     from napos_lmp.potential import add_potential as accept
 
+    for sentence in look_at(source).sentences:
+        typer.echo(sentence, err=True)
     if source.is_dir():
-        offered = read_potential(source)
-        typer.echo(f"accepting {offered.file} with SHA-256 {offered.sha256}: {offered.card.description}", err=True)
-        for limit in offered.card.limits:
-            typer.echo(f"  {limit}", err=True)
-        added = accept(source)
+        added = accept(source, trust=trust)
+    elif name is None:
+        raise PotentialError(f"{source} is no folder with a card; a bare model file needs --name")
     else:
-        if name is None:
-            raise PotentialError(f"{source} is no folder with a card; a bare model file needs --name")
-        if source.is_file():
-            typer.echo(f"accepting {source} with SHA-256 {sha256_of(source)}", err=True)
-        added = add_model_file(source, name)
+        added = add_model_file(source, name, trust=trust)
     if as_json:
         print_json({"name": added.name, "folder": added.folder, "sha256": added.sha256})
     else:
         typer.echo(f"{added.name} is in {added.folder}")
+
+
+def export(
+    name: Annotated[str, typer.Argument(help="Name of a MACE potential.")],
+    device: Annotated[Literal["cpu", "gpu"], typer.Option("--for", help="Plain e3nn, or cuequivariance for a GPU.")],
+    head: Annotated[str | None, typer.Option(help="Head of a model that has several; else the card's.")] = None,
+    precision: Annotated[Literal["float32", "float64"] | None, typer.Option(help="Else the card's or its own.")] = None,
+    output: Annotated[Path | None, typer.Option(help="Copy of the file; else it stays in the cache alone.")] = None,
+    as_json: Json = False,
+) -> None:
+    """Export a MACE potential for LAMMPS's `pair_style mliap unified`; decks do so by themselves."""
+    from napos_lmp.export import export_potential
+
+    file = export_potential(name, device, head, precision, output, lambda text: typer.echo(text, err=True))
+    if as_json:
+        print_json({"file": file})
+    else:
+        typer.echo(str(file))
 
 
 @templates.command("list")

@@ -12,6 +12,46 @@ _EXPLANATIONS: tuple[tuple[str, str], ...] = (
         "environment, or set LAMMPS_PLUGIN_PATH to the folder that holds libdeepmd_lmpplugin.so",
     ),
     (
+        r"has no attribute '?(?:forward_exchange|reverse_exchange)",
+        "ML-IAP exchanges atoms between ranks in its KOKKOS form alone: start LAMMPS, of 2025 or later, with the "
+        "switches in potential.lammps, `-k on ... -sf kk -pk kokkos newton on neigh half`",
+    ),
+    (
+        r"Cannot use -kokkos on without KOKKOS installed|[Pp]ackage kokkos command without KOKKOS",
+        "this LAMMPS was built without KOKKOS; ask for one with the packages that potential.lammps names",
+    ),
+    (
+        r"GPU requested but tensor is on CPU",
+        "the model was exported for GPUs alone; export it again with `napos-lmp export`, which permits CPUs",
+    ),
+    (
+        r"[Mm]odule(?:NotFoundError: No module)? named '?(mace|cuequivariance\w*|e3nn|torch|cupy|lammps)\b",
+        "the Python inside LAMMPS did not find {0}; start LAMMPS in the environment that it was built with, with that "
+        "environment's site-packages on PYTHONPATH and {0} installed in it",
+    ),
+    (
+        r"object has no attribute 'interface'",
+        "the model file is no exported object but a model as trained; make the deck again, or use `napos-lmp export`",
+    ),
+    (
+        r"Weights only load failed",
+        "this LAMMPS is older than the torch in it, which refuses the model; use a LAMMPS of 2025 or later, or set "
+        "TORCH_FORCE_NO_WEIGHTS_ONLY_LOAD=1 for it",
+    ),
+    (
+        r"(?:Unrecognized|Unknown) pair style '?mliap|mliap (?:unified|model mliappy) requires ML-IAP with python",
+        "this LAMMPS has no pair style mliap with Python; ask for one with the packages KOKKOS, ML-IAP "
+        "(MLIAP_ENABLE_PYTHON=on) and PYTHON",
+    ),
+    (
+        r"(?:Unrecognized|Unknown) pair style '?symmetrix/mace",
+        "this LAMMPS has no pair style symmetrix/mace; ask for one with KOKKOS that was built with Symmetrix",
+    ),
+    (
+        r"(?:Unrecognized|Unknown) pair style '?mace",
+        "this LAMMPS has no pair style mace; ask for one with the package ML-MACE, or use pair_style mliap",
+    ),
+    (
         r"(?:Unrecognized|Unknown) (\w+) style '?([\w/]+)",
         "this LAMMPS has no {0} style {1}; use one that was built with the package that brings it",
     ),
