@@ -7,6 +7,7 @@ that walks at random with a given diffusion coefficient.
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import MDAnalysis
 import numpy as np
@@ -121,6 +122,7 @@ def write_deck(
     source: str | None = None,
     protocol: str = "melt-quench",
     label: str | None = None,
+    card: dict[str, Any] = CARD,
 ) -> Structure:
     """The deck as rendered, nothing run."""
     structure = glass_structure(dimers)
@@ -145,13 +147,13 @@ def write_deck(
             charges={"Na": 1.0, "P": 5.0, "S": -2.0},
         ),
         potential=PotentialRecord(
-            name="made-up",
+            name=card["name"],
             backend="deepmd",
             file="potential/model.pth",
             sha256="0" * 64,
             elements=ELEMENTS,
             cutoff_A=6.0,
-            card=CARD,
+            card=card,
         ),
         stages=stages,
         restart=Restart(stride=1000),

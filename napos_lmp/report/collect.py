@@ -152,6 +152,16 @@ class Glass:
         return tuple(sorted({deck.manifest.seed for deck in self.decks}))
 
     @property
+    def potential(self) -> str:
+        """Name of the potential."""
+        return self.decks[0].manifest.potential.name
+
+    @property
+    def protocol_name(self) -> str:
+        """Name of the protocol that made the glass."""
+        return (self.makers or self.decks)[0].protocol_name
+
+    @property
     def makers(self) -> tuple[DeckView, ...]:
         """The decks that made the glass, one for each seed."""
         return tuple(deck for deck in self.decks if deck.makes_glass)

@@ -82,20 +82,32 @@ def _over_composition(study: StudyView) -> Iterable[Block]:
     if axis is None:
         return
     label, values = axis
-    glasses = [glass for glass in study.glasses if glass.formula in values]
-    if len({glass.formula for glass in glasses}) < len(glasses) or len(glasses) < 2:
+    groups: dict[str, list[Glass]] = {}
+    for glass in study.glasses:
+        if glass.formula in values:
+            groups.setdefault(glass.potential, []).append(glass)
+    if any(len({glass.formula for glass in glasses}) < len(glasses) for glasses in groups.values()):
         return
-    x = [values[glass.formula] for glass in glasses]
-    density = [_coldest(glass, "density", "g/cm³") for glass in glasses]
-    if _drawable(density):
+    formulas = sorted({glass.formula for glasses in groups.values() for glass in glasses}, key=lambda f: values[f])
+    if len(formulas) < 2:
+        return
+    placed = {name: [_of_formula(glasses, f) for f in formulas] for name, glasses in groups.items()}
+    x = [values[formula] for formula in formulas]
+    density = {
+        name if len(placed) > 1 else "density": [_coldest(glass, "density", "g/cm³") for glass in glasses]
+        for name, glasses in placed.items()
+    }
+    if drawn := {name: numbers for name, numbers in density.items() if _drawable(numbers)}:
         yield Figure(
-            against_composition(x, label, {"density": density}, "density (g/cm³)"),
+            against_composition(x, label, drawn, "density (g/cm³)"),
             f"Density against {label}",
             "Density at the lowest temperature at constant pressure.",
         )
-    shared = set.intersection(*({*glass.temperatures("conductivity")} for glass in glasses))
-    series = {f"{t:.0f} K": [glass.number("conductivity", t) for glass in glasses] for t in sorted(shared)}
-    series = {name: numbers for name, numbers in series.items() if _drawable(numbers)}
+    series = {
+        f"{name}, {t:.0f} K" if len(placed) > 1 else f"{t:.0f} K": numbers
+        for name, glasses in placed.items()
+        for t, numbers in _shared_conductivities(glasses).items()
+    }
     if series:
         yield Figure(
             against_composition(x, label, series, "σ, Nernst-Einstein (S/cm)", logarithmic=True),
@@ -104,11 +116,25 @@ def _over_composition(study: StudyView) -> Iterable[Block]:
         )
 
 
+def _of_formula(glasses: list[Glass], formula: str) -> Glass | None:
+    return next((glass for glass in glasses if glass.formula == formula), None)
+
+
+def _shared_conductivities(glasses: list[Glass | None]) -> dict[float, list[Number]]:
+    """Conductivities over composition at each temperature that all glasses share, where two can be drawn."""
+    temperatures = [{*glass.temperatures("conductivity")} if glass else set() for glass in glasses]
+    found = {
+        t: [glass.number("conductivity", t) for glass in glasses if glass]
+        for t in sorted(set.intersection(*temperatures))
+    }
+    return {t: numbers for t, numbers in found.items() if _drawable(numbers)}
+
+
 def _drawable(numbers: list[Number]) -> bool:
     """Whether there are two points to compare."""
     return sum(number.value is not None for number in numbers) > 1
 
 
-def _coldest(glass: Glass, key: str, unit: str) -> Number:
-    found = glass.coldest(key)
+def _coldest(glass: Glass | None, key: str, unit: str) -> Number:
+    found = glass.coldest(key) if glass else None
     return found[1] if found else Number.of_refusal(unit, "it was not measured")

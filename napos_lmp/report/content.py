@@ -16,6 +16,7 @@ from napos_lmp.report.distrust import caveats
 from napos_lmp.report.glass import USUAL_BRIDGES, former_of, glass_section, occurs
 from napos_lmp.report.html import Block, Card, CardItem, Cards, Caveat, Caveats, Page, Section, Tabular, Text
 from napos_lmp.report.numbers import Cell, Number, Table
+from napos_lmp.report.potentials import potentials_section
 from napos_lmp.report.provenance import exact, provenance
 from napos_lmp.report.temperature import activation_energy
 from napos_lmp.structure import estimate_density
@@ -64,6 +65,8 @@ def build_page(study: StudyView) -> Page:
     sections = [_glance(study, warnings)]
     if len(study.glasses) > 1:
         sections.append(comparison(study))
+    if (potentials := potentials_section(study)) is not None:
+        sections.append(potentials)
     sections.extend(glass_section(glass) for glass in study.glasses)
     sections.append(Section("distrust", "What to distrust", "What to distrust", (Caveats(warnings),)))
     sections.append(provenance(study))
@@ -94,7 +97,8 @@ def _subtitle(study: StudyView) -> str:
     potentials = sorted({deck.manifest.potential.name for deck in study.decks})
     seeds = sorted({deck.manifest.seed for deck in study.decks})
     many = f"{len(seeds)} replicas" if len(seeds) > 1 else "one replica"
-    return f"{listed}; {many}; potential {', '.join(potentials)}; {len(study.decks)} decks."
+    named = f"potential{'s' if len(potentials) > 1 else ''} {', '.join(potentials)}"
+    return f"{listed}; {many}; {named}; {len(study.decks)} decks."
 
 
 def _glance(study: StudyView, warnings: tuple[Caveat, ...]) -> Section:

@@ -104,7 +104,7 @@ def _merged(stages: list[ThermoStage]) -> list[ThermoStage]:
 
 
 def _structure(glass: Glass) -> Iterable[Block]:
-    source = _coldest_with(glass, "rdf")
+    source = coldest_with(glass, "rdf")
     if source is None:
         yield Text("Structure was not measured.", "note")
         return
@@ -124,7 +124,7 @@ def _structure(glass: Glass) -> Iterable[Block]:
     yield from _network(glass, temperature)
 
 
-def _coldest_with(glass: Glass, curve: str) -> tuple[DeckView, StageResult] | None:
+def coldest_with(glass: Glass, curve: str) -> tuple[DeckView, StageResult] | None:
     """The coldest stage, of the lowest seed, for which a curve was saved."""
     found = [
         (stage.temperature_K, deck.manifest.seed, -stage.used_frames, deck, stage)

@@ -101,6 +101,43 @@ def pair_functions(r: Floats, curves: Mapping[str, Floats], cutoffs: Mapping[str
     return _svg(draw, WIDTH, 2.35 * math.ceil(len(groups) / 2))
 
 
+@dataclass(frozen=True)
+class PairCurve:
+    """One g(r) of a pair of elements; `r` in A and `g` of shape (R,)."""
+
+    name: str
+    r: Floats
+    g: Floats
+
+
+def pair_overlays(panels: Mapping[str, Sequence[PairCurve]]) -> str:
+    """The g(r) of each pair in a panel of its own, with one line for each potential."""
+    shown = {pair: curves for pair, curves in panels.items() if any(np.isfinite(c.g).any() for c in curves)}
+    names = list(dict.fromkeys(curve.name for curves in shown.values() for curve in curves))
+    look = dict(zip(names, zip(cycle(OKABE_ITO), cycle(("-", "--", ":")), strict=False), strict=False))
+
+    def draw(figure: Any) -> None:
+        columns = min(3, len(shown))
+        axes = figure.subplots(math.ceil(len(shown) / columns), columns, squeeze=False, sharex=True).ravel()
+        for ax, (pair, curves) in zip(axes, shown.items(), strict=False):
+            for curve in curves:
+                colour, dashes = look[curve.name]
+                ax.plot(curve.r, curve.g, color=colour, linestyle=dashes, label=curve.name, linewidth=1.2)
+            ax.axhline(1.0, color="#9aa3af", linewidth=0.7, zorder=0)
+            ax.set(title=pair, xlim=(1.0, float(curves[0].r[-1])), ylim=(0, None))
+        for place, ax in enumerate(axes[: len(shown)]):
+            if place % columns == 0:
+                ax.set_ylabel("g(r)")
+            if place + columns >= len(shown):
+                ax.set_xlabel("r (Å)")
+                ax.tick_params(labelbottom=True)
+        for ax in axes[len(shown) :]:
+            ax.set_axis_off()
+        figure.legend(*axes[0].get_legend_handles_labels(), loc="outside upper left", ncols=len(names))
+
+    return _svg(draw, WIDTH, 0.4 + 1.65 * math.ceil(len(shown) / 3))
+
+
 def bars(categories: Sequence[str], series: Mapping[str, Sequence[Number]], axis: str) -> str:
     """Grouped bars with intervals: a group for each category, a colour for each entry of `series`."""
 
