@@ -88,11 +88,6 @@ def test_a_wrong_order_of_elements_is_named(tmp_path: Path) -> None:
     assert "is the order of elements right?" in findings[0].sentence
 
 
-def test_the_shared_sets_know_their_common_frames() -> None:
-    data = Path(__file__).resolve().parent.parent / "potentials" / "data" / "napos_universal.extxyz.gz"
-    assert {finding.kind for finding in check_files([data])} <= {"atoms too close", "absurd force"}
-
-
 @pytest.mark.parametrize("chosen", [(), (4, 9)])
 def test_every_point_is_the_farthest_of_its_stratum(chosen: tuple[int, ...]) -> None:
     rng = np.random.default_rng(1)

@@ -14,7 +14,7 @@ from napos_lmp.reference.card import read_data_card
 from napos_lmp.reference.cp2k_output import read_cp2k_output
 from napos_lmp.reference.exchange import export_deepmd, export_mace, guess_format, import_files
 from napos_lmp.reference.frames import labelled, read_frames
-from napos_lmp.reference.imports import export_set, import_set
+from napos_lmp.reference.imports import add_dispersion_to, export_set, import_set
 
 LJ = {"sigma": 2.0, "epsilon": 0.5, "rc": 6.0, "smooth": True}
 DATA = Path(__file__).resolve().parent / "data" / "reference"
@@ -207,3 +207,26 @@ def test_a_corrupt_frame_in_the_middle_is_named(tmp_path: Path) -> None:
     (tmp_path / "a.xyz").write_text("\n".join(lines) + "\n")
     with pytest.raises(ReferenceDataError, match=r"a.xyz, frame 1 \(line 11\): could not convert"):
         read_frames(tmp_path / "a.xyz")
+
+
+def test_dispersion_is_stored_apart_and_fits_its_own_strain(tmp_path: Path) -> None:
+    from napos_lmp.reference.frames import write_frames
+
+    write_frames(tmp_path / "a.xyz", [cell(), cell(1e-3), cell(-1e-3)])
+    assert add_dispersion_to(tmp_path / "a.xyz", "PBE") == 3
+    assert add_dispersion_to(tmp_path / "a.xyz", "PBE") == 0
+    middle, plus, minus = read_frames(tmp_path / "a.xyz")
+    assert middle.get_potential_energy() == pytest.approx(cell().get_potential_energy(), abs=1e-6)
+    slope = (plus.info["d3bj_energy"] - minus.info["d3bj_energy"]) / 2e-3
+    assert (middle.info["d3bj_stress"] * MODE).sum() * middle.get_volume() == pytest.approx(slope, rel=3e-3)
+    export_set([tmp_path / "a.xyz"], tmp_path / "b.xyz", "mace", "", dispersion=True)
+    read = import_files([tmp_path / "b.xyz"])[0]
+    assert read.get_potential_energy() - middle.get_potential_energy() == pytest.approx(middle.info["d3bj_energy"])
+    np.testing.assert_allclose(
+        read.get_stress(voigt=False) - middle.get_stress(voigt=False), middle.info["d3bj_stress"], atol=1e-10
+    )
+    np.testing.assert_allclose(
+        read.calc.results["forces"] - middle.get_forces(), middle.arrays["d3bj_forces"], atol=2e-8
+    )
+    with pytest.raises(ReferenceDataError, match="terms of PBE, not of BLYP"):
+        add_dispersion_to(tmp_path / "a.xyz", "BLYP")

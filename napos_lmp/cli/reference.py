@@ -66,13 +66,25 @@ def export(
     elements: Annotated[str, typer.Option(help="Order of elements for deepmd, such as Na,P,S,O.")] = "",
     free_energy: Annotated[bool, typer.Option(help="Write the free energy, whose derivatives the forces are.")] = False,
     group: Annotated[str | None, typer.Option(help="Only the frames of this group: train or test.")] = None,
+    dispersion: Annotated[bool, typer.Option("--dispersion", help="Add the D3(BJ) terms to the labels.")] = False,
 ) -> None:
     """Write sets for DeePMD-kit (npy) or MACE (extended XYZ)."""
     from napos_lmp.reference.imports import export_set
 
-    written = export_set(files, out, kind, elements, "free_energy" if free_energy else "energy", group)
-    for path in written:
+    energy = "free_energy" if free_energy else "energy"
+    for path in export_set(files, out, kind, elements, energy, group, dispersion):  # type: ignore[arg-type]
         typer.echo(str(path))
+
+
+@data.command("dispersion")
+def dispersion(
+    file: Annotated[Path, typer.Argument(help="Set in extended XYZ.")],
+    functional: Annotated[str, typer.Option(help="Functional of the labels.")] = "PBE",
+) -> None:
+    """Store D3(BJ) dispersion beside the labels of a set; the labels stay as they are."""
+    from napos_lmp.reference.imports import add_dispersion_to
+
+    typer.echo(f"{file}: {add_dispersion_to(file, functional)} frames got dispersion terms")
 
 
 def sample(

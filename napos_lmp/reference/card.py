@@ -71,6 +71,13 @@ def card_path(data: Path) -> Path:
     return data.with_name(f"{data.name.split('.')[0]}.yaml")
 
 
+def dispersion_note(functional: str | None) -> str:
+    """What a card says of dispersion terms."""
+    if functional is None:
+        return "none"
+    return f"D3(BJ) of {functional} apart, in d3bj_energy, d3bj_forces and d3bj_stress; not in the labels"
+
+
 def describe(frames: Sequence[Any]) -> dict[str, Any]:
     """The numbers on a card that follow from the frames."""
     elements = {symbol: int(number) for frame in frames for symbol, number in _numbers(frame)}

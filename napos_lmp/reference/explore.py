@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import random
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -124,7 +125,8 @@ def _start(plan: SamplingPlan, source: Source, potential: Potential, what: str, 
         label = what
     else:
         structure = _crystal(what, source, potential)
-        composition = Composition.parse("".join(f"{e}{n}" for e, n in structure.counts.items()))
+        divisor = math.gcd(*structure.counts.values())
+        composition = Composition.parse("".join(f"{e}{n // divisor}" for e, n in structure.counts.items()))
         label = composition.formula
         cell = structure.cell / scale ** (1 / 3)
         structure = Structure(

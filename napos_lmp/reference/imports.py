@@ -10,8 +10,16 @@ from typing import Any, get_args
 
 from napos_lmp.errors import ReferenceDataError
 from napos_lmp.files import sha256_of
-from napos_lmp.reference.card import DataCard, describe, write_data_card
+from napos_lmp.reference.card import (
+    DataCard,
+    card_path,
+    describe,
+    dispersion_note,
+    read_data_card,
+    write_data_card,
+)
 from napos_lmp.reference.checks import Finding, check_frames
+from napos_lmp.reference.dispersion import add_dispersion, with_dispersion
 from napos_lmp.reference.exchange import EnergyKind, InputFormat, export_deepmd, export_mace, import_files
 from napos_lmp.reference.frames import read_frames, write_frames
 
@@ -98,10 +106,35 @@ def import_set(
     return Imported(len(kept), len(frames) - len(kept), tuple(findings))
 
 
+def add_dispersion_to(path: Path, functional: str) -> int:
+    """Add D3(BJ) terms to the frames of a set that lack them, and note it on its card; the number of frames.
+
+    Raises
+    ------
+    ReferenceDataError
+        See :func:`napos_lmp.reference.dispersion.add_dispersion`, and if the set is not the one on its card.
+    """
+    card = read_data_card(path) if card_path(path).is_file() else None
+    frames = read_frames(path)
+    number = add_dispersion(frames, functional)
+    if number:
+        write_frames(path, frames)
+        if card is not None:
+            note = dispersion_note(functional)
+            write_data_card(path, card.model_copy(update={"sha256": sha256_of(path), "dispersion": note}))
+    return number
+
+
 def export_set(
-    paths: Iterable[Path], out: Path, kind: str, elements: str, energy: EnergyKind, group: str | None
+    paths: Iterable[Path],
+    out: Path,
+    kind: str,
+    elements: str,
+    energy: EnergyKind = "energy",
+    group: str | None = None,
+    dispersion: bool = False,
 ) -> list[Path]:
-    """Write sets as `kind` "deepmd" or "mace"; the paths written.
+    """Write sets as `kind` "deepmd" or "mace"; the paths written. With `dispersion`, labels hold the D3(BJ) terms.
 
     Raises
     ------
@@ -113,6 +146,8 @@ def export_set(
         frames = [frame for frame in frames if frame.info.get("group") == group]
     if not frames:
         raise ReferenceDataError(f"group is {group!r}: no frame belongs to it")
+    if dispersion:
+        frames = [with_dispersion(frame) for frame in frames]
     if kind == "mace":
         export_mace(frames, out, energy)
         return [out]

@@ -32,7 +32,8 @@ from napos_lmp.errors import LabelError
 from napos_lmp.files import sha256_of
 from napos_lmp.job import Word
 from napos_lmp.records import Record, read_record, write_record
-from napos_lmp.reference.card import DataCard, Rejected, describe, write_data_card
+from napos_lmp.reference.card import DataCard, Rejected, describe, dispersion_note, write_data_card
+from napos_lmp.reference.dispersion import add_dispersion
 from napos_lmp.reference.engines import EngineSettings, make_engine
 from napos_lmp.reference.frames import ids_of, labelled, read_frames, write_frames
 from napos_lmp.reference.labels import Engine, Label
@@ -66,7 +67,7 @@ class QueueSettings(BaseModel):
 
     `pool` holds the frames, `collected` is the data set that `collect` writes, `work` the working folder. A calculation
     may use `threads` threads. `name`, `description` and `licence` go onto the data set's card. Labels with a force
-    above `force_cap_eV_A` are rejected.
+    above `force_cap_eV_A` are rejected. `dispersion` names the functional whose D3(BJ) terms `collect` stores apart.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -78,6 +79,7 @@ class QueueSettings(BaseModel):
     collected: Path = Path("labels.extxyz.gz")
     work: Path = Path("work")
     engine: EngineSettings
+    dispersion: str | None = None
     threads: int = Field(default=1, ge=1, le=1024)
     force_cap_eV_A: float = Field(default=50.0, gt=0)
     slurm: ArrayJob = ArrayJob()
@@ -273,6 +275,8 @@ class Queue:
         if rejections:
             write_record(self.folder / REJECTED_FILE, Rejections(rejected=tuple(rejections)))
         if records:
+            if self.settings.dispersion:
+                add_dispersion(frames, self.settings.dispersion)
             write_frames(target, frames)
             self._write_card(frames, rejections)
         self.__dict__.pop("collected", None)
@@ -292,7 +296,7 @@ class Queue:
             settings=self.engine.level,
             code=tuple(sorted({str(frame.info["code"]) for frame in frames})),
             energy=_ENERGY,
-            dispersion="not contained",
+            dispersion=dispersion_note(self.settings.dispersion),
             rejected=tuple(Rejected(id=rejection.id, reason=rejection.reason) for rejection in rejections),
             **describe(frames),
         )
