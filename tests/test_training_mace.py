@@ -1,4 +1,13 @@
+import contextlib
+import json
 import re
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import time
+import zipfile
 from pathlib import Path
 
 import numpy as np
@@ -273,6 +282,7 @@ def read_config_split(name: str) -> Split:
 
 
 def test_predictions_are_the_ase_calculator_s_in_any_order_of_atoms(tmp_path: Path, frames: tuple[Frame, ...]):
+    import torch
     from ase import Atoms
     from mace.calculators import MACECalculator
 
@@ -282,7 +292,8 @@ def test_predictions_are_the_ase_calculator_s_in_any_order_of_atoms(tmp_path: Pa
     mixed = Frame(**frame.__dict__ | {"symbols": tuple(atoms.get_chemical_symbols()), "positions": atoms.positions})
     with accepting(sha256_of(file)):
         *_, found = predict_mace(file, [*frames[:17], mixed])
-    atoms.calc = MACECalculator(model_paths=str(file), device="cpu", default_dtype="float64")
+    model = torch.load(file, weights_only=False)
+    atoms.calc = MACECalculator(models=[model], device="cpu", default_dtype="float64")
     assert found.energy == pytest.approx(atoms.get_potential_energy(), abs=1e-9)
     np.testing.assert_allclose(found.forces, atoms.get_forces(), atol=1e-10)
     stress = stress_of_virial(found.virial, atoms.get_volume())
@@ -320,3 +331,264 @@ def test_bad_training_files_give_one_sentence(tmp_path: Path, changes: dict[str,
         train_mace(path)
     assert "\n" not in str(caught.value)
     assert not (tmp_path / "out").exists()
+
+
+def test_without_mace_one_sentence_says_how_to_get_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setitem(sys.modules, "mace", None)
+    with pytest.raises(TrainingError, match=r"pip install 'napos-lmp\[mace\]'"):
+        train_mace(write_config(tmp_path))
+
+
+def test_a_broken_mace_gives_its_last_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    broken = tmp_path / "broken" / "mace"
+    broken.mkdir(parents=True)
+    (broken / "__init__.py").write_text("raise ImportError('libcudart.so.12: cannot open shared object file')")
+    monkeypatch.setenv("PYTHONPATH", str(broken.parent))
+    with pytest.raises(TrainingError, match=r"`mace_run_train` failed: .*libcudart.*mace\.log") as caught:
+        train_mace(write_config(tmp_path))
+    assert "\n" not in str(caught.value)
+
+
+def test_folder_of_something_else_is_left_alone(tmp_path: Path):
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / "thesis.txt").touch()
+    with pytest.raises(TrainingError, match="exists and holds no training"):
+        train_mace(write_config(tmp_path), trust=True)
+    assert [path.name for path in (tmp_path / "out").iterdir()] == ["thesis.txt"]
+
+
+def peer(home: Path, folder: Path, **changes: object) -> None:
+    """Put a potential that was tested on the frames of the tiny training among the user's own."""
+    config = read_config(write_config(folder, **changes.pop("config", {})), MaceConfig)  # type: ignore[arg-type]
+    numbers = {"rmse": 1.0, "mae": 0.5}
+    rows = [
+        {"set": name, "frames": count, "energy_meV_per_atom": numbers, "force_meV_per_A": numbers}
+        for name, count in ((changes.pop("set", "validation"), changes.pop("frames", 6)), ("elsewhere", 3))
+    ]
+    card = {
+        "name": "peer",
+        "backend": "deepmd",
+        "elements": list(ELEMENTS),
+        "cutoff_A": 6.0,
+        "file": "model.pth",
+        "sha256": "0" * 64,
+        "description": "another",
+        "training_data": {"level_of_theory": "SevenNet-0", "files": {"a": sha256_of(config.data[0])}},
+        "errors": rows,
+    }
+    (home / "potentials" / "peer").mkdir(parents=True)
+    write_card(home / "potentials" / "peer", PotentialCard.model_validate(card))
+    if changes.pop("beside", True):
+        shutil.copyfile(folder / "config.yaml", home / "potentials" / "peer" / "config.yaml")
+
+
+def test_errors_of_a_peer_are_taken_from_its_card(own_home: Path, tmp_path: Path, frames: tuple[Frame, ...]):
+    peer(own_home, tmp_path)
+    config = read_config(write_config(tmp_path, compare_with=["peer"]), MaceConfig)
+    ((name, rows),) = peer_errors(config, split_frames(frames, config.split)).items()
+    assert name == "peer"
+    assert [row.set for row in rows] == ["validation"], "a set of which nothing is known is left out"
+    assert rows[0].force_meV_per_A.mae == 0.5
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"config": {"split": {"validation": 0.3, "seed": 2}}}, "its split is .*0.3.* here it is .*0.35"),
+        ({"config": {"force_cap_eV_A": 20.0}}, "its force_cap_eV_A is 20.0, here it is 40.0"),
+        ({"frames": 7}, "its set 'validation' has 7, here it has 6"),
+        ({"set": "other"}, "gives no errors for validation and test"),
+        ({"beside": False}, "no config.yaml beside the card of peer"),
+    ],
+)
+def test_a_peer_of_other_frames_is_refused(own_home: Path, tmp_path: Path, changes: dict[str, object], message: str):
+    peer(own_home, tmp_path, **changes)
+    with pytest.raises(TrainingError, match=f"compare_with: .*{message}"):
+        train_mace(write_config(tmp_path, compare_with=["peer"]))
+
+
+def test_a_pickle_as_foundation_does_not_run(own_home: Path, tmp_path: Path):
+    trap = tmp_path / "sprung"
+    planted = tmp_path / "planted.model"
+    planted.write_bytes(b"cos\nsystem\n(S'touch " + str(trap).encode() + b"'\ntR.")
+    with pytest.raises(TrainingError, match=f"{sha256_of(planted)}.* runs code when it is loaded.*--trust"):
+        train_mace(write_config(tmp_path, model=None), foundation=planted)
+    assert not trap.exists()
+    assert not (tmp_path / "out").exists()
+    told: list[str] = []
+    with pytest.raises(TrainingError, match=r"foundation: .*neither a MACE model"):
+        train_mace(write_config(tmp_path, model=None), foundation=planted, trust=True, message=told.append)
+    assert trap.exists(), "the test's pickle would have run"
+    assert told == [f"accepting {planted} with SHA-256 {sha256_of(planted)}"]
+
+
+@pytest.mark.parametrize(
+    ("model", "changes", "message"),
+    [
+        ({"elements": ("Na", "P", "S")}, {}, "foundation: .*random.model does not know O; it covers Na, P, S"),
+        ({"heads": ("pbe", "r2scan")}, {}, "several heads; set foundation_head to one of pbe, r2scan"),
+        ({"heads": ("pbe",)}, {"foundation_head": "scan"}, "foundation_head: .* has no head 'scan'; it has pbe"),
+    ],
+)
+def test_foundations_that_do_not_fit_give_one_sentence(
+    tmp_path: Path, model: dict[str, tuple[str, ...]], changes: dict[str, object], message: str
+):
+    path = write_config(tmp_path, model=None, foundation="random.model", **changes)
+    random_mace(tmp_path / "random.model", **model)
+    with pytest.raises(TrainingError, match=message):
+        train_mace(path, trust=True)
+    assert not (tmp_path / "out" / "checkpoints").exists()
+
+
+@pytest.mark.parametrize("answers", [False, True])
+def test_a_foundation_that_cannot_be_downloaded_gives_one_sentence_soon(
+    own_home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, answers: bool
+):
+    """A proxy that refuses connections, and one that takes them and never says a word."""
+    monkeypatch.setattr(foundation_module, "_CONNECT_SECONDS", 1.0)
+    with socket.socket() as proxy:
+        proxy.bind(("127.0.0.1", 0))
+        if answers:
+            proxy.listen()
+        for name in ("https_proxy", "HTTPS_PROXY"):
+            monkeypatch.setenv(name, f"http://127.0.0.1:{proxy.getsockname()[1]}")
+        began = time.monotonic()
+        with pytest.raises(TrainingError, match=r"'small' cannot be downloaded .*github.* --foundation FILE") as caught:
+            train_mace(write_config(tmp_path, model=None), foundation=Path("small"))
+    assert "\n" not in str(caught.value)
+    assert time.monotonic() - began < 60
+
+
+def children_in(folder: Path) -> list[int]:
+    """Processes whose working directory is `folder`."""
+    found = []
+    for entry in Path("/proc").iterdir():
+        with contextlib.suppress(OSError):
+            if entry.name.isdigit() and (entry / "cwd").readlink() == folder:
+                found.append(int(entry.name))
+    return found
+
+
+def checkpoints(out: Path) -> list[tuple[bool, int]]:
+    found = []
+    for path in (out / "checkpoints").glob("*.pt"):
+        match = re.fullmatch(r"tiny_run-1_epoch-(\d+)(_swa)?\.pt", path.name)
+        if match and zipfile.is_zipfile(path):
+            found.append((bool(match[2]), int(match[1])))
+    return sorted(found)
+
+
+@pytest.mark.slow
+def test_training_killed_and_interrupted_goes_on_to_a_potential_that_can_be_added(own_home: Path, tmp_path: Path):
+    config, out = write_config(tmp_path), tmp_path / "out"
+    code = "import sys, pathlib; from napos_lmp.training.mace import train_mace; train_mace(pathlib.Path(sys.argv[1]))"
+    killed = subprocess.Popen([sys.executable, "-W", "ignore", "-c", code, str(config)])
+    deadline = time.monotonic() + 300
+    while not checkpoints(out):
+        assert killed.poll() is None
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+    with pytest.raises(TrainingError, match="another process is training"):
+        train_mace(config)
+    killed.send_signal(signal.SIGKILL)
+    killed.wait()
+    while children_in(out):
+        assert time.monotonic() < deadline, "a child outlived the process that started it"
+        time.sleep(0.05)
+    second, epoch = checkpoints(out)[-1]
+    name = f"tiny_run-1_epoch-{epoch}{'_swa' if second else ''}.pt"
+    torn = out / "checkpoints" / f"tiny_run-1_epoch-{epoch + 1}.pt"
+    torn.write_bytes((out / "checkpoints" / name).read_bytes()[:5000])
+
+    with pytest.raises(TrainingError, match="holds a training with other settings or data"):
+        train_mace(write_config(tmp_path, epochs=7))
+    write_config(tmp_path)
+
+    def interrupt(state: object) -> None:
+        if "epoch" in state.activity:  # type: ignore[attr-defined]
+            raise KeyboardInterrupt
+
+    with pytest.raises(TrainingError, match=rf"training stopped; the same command goes on from epoch {epoch + 1}"):
+        train_mace(config, interrupt)
+    assert not children_in(out)
+
+    seen = []
+    result = train_mace(config, seen.append)
+    assert result.resumed_from is not None
+    assert result.resumed_from >= epoch
+    assert seen[-2].activity == "epoch 6 of 6, second stage"
+    assert seen[-2].force_rmse_validation == pytest.approx(
+        result.potential.card.errors[0].force_meV_per_A.rmse / 1000, rel=0.1
+    )
+    check_folder_of_tiny(result.folder, out)
+    card = result.potential.card
+    check_adoption(tmp_path, out, card)
+    write_config(tmp_path)
+    assert add_potential(result.folder, trust=True).card == card
+    assert load_potential("tiny").card == card
+    assert train_mace(config).resumed_from is None, "a finished training is not run again"
+    check_fine_tuning(tmp_path, result.folder / "mace.model", card)
+
+
+def check_folder_of_tiny(folder: Path, out: Path) -> None:
+    assert {path.name for path in folder.iterdir()} == {"card.yaml", "mace.model", "config.yaml", "errors.csv"}
+    card = yaml.safe_load((folder / "card.yaml").read_text())
+    assert card["elements"] == ["O", "Na", "P", "S"], "MACE orders by atomic number"
+    assert (card["backend"], card["head"], card["precision"]) == ("mliap", "Default", "float32")
+    log = (out / "logs" / "tiny_run-1.log").read_text()
+    used = re.search(r"Atomic Energies used .*: \{8: (.*), 11: (.*), 15: (.*), 16: (.*)\}", log)
+    assert used is not None
+    assert [card["atomic_energies_eV"][element] for element in card["elements"]] == pytest.approx(
+        [float(text) for text in used.groups()], rel=1e-6
+    )
+    second, kept = checkpoints(out)[-1]
+    assert second
+    lines = [json.loads(line) for line in (out / "results" / "tiny_run-1_train.txt").read_text().splitlines()]
+    own = [line for line in lines if line["mode"] == "eval" and line["epoch"] == kept][-1]
+    (validation,) = card["errors"]
+    assert validation["force_meV_per_A"]["rmse"] == pytest.approx(1000 * own["rmse_f"], rel=1e-3)
+    assert validation["energy_meV_per_atom"]["rmse"] == pytest.approx(1000 * own["rmse_e_per_atom"], rel=1e-2)
+    assert any("are not determined one by one" in sentence for sentence in card["limits"])
+
+
+def check_fine_tuning(folder: Path, model: Path, card: PotentialCard) -> None:
+    """Start from a trained model, with a learning rate that moves nothing."""
+    changes = {"epochs": 1, "stage_two": None, "output": "tuned", "atomic_energies_eV": "foundation", "model": None}
+    rate = {"start": 1e-12, "factor": 1.0}
+    path = write_config(folder, learning_rate=rate, **changes)
+    tuned = train_mace(path, foundation=model)  # accepted, as it was added as a potential
+    assert tuned.potential.card.atomic_energies_eV == card.atomic_energies_eV
+    for mine, theirs in zip(tuned.potential.card.errors, card.errors, strict=True):
+        assert mine.force_meV_per_A.rmse == pytest.approx(theirs.force_meV_per_A.rmse, rel=1e-4)
+    assert sha256_of(model) in tuned.potential.card.remake
+
+
+def check_adoption(folder: Path, out: Path, card: PotentialCard) -> None:
+    """A finished run of mace_run_train that this program knows nothing of gets its card, if it is the right one."""
+    foreign = folder / "foreign"
+    shutil.copytree(out, foreign, ignore=shutil.ignore_patterns("tiny", "data", "training.json", "mace.*"))
+    path = write_config(folder, output="foreign")
+    model = foreign / "tiny_stagetwo.model"
+    with pytest.raises(TrainingError, match=f"did not start; its model .*{sha256_of(model)}.*--trust"):
+        train_mace(path)
+    wrong = [
+        ({"model": {"channels": 8, "max_ell": 1, "correlation": 2, "cutoff_A": 3.5}}, "its cutoff_A is 3, not 3.5"),
+        ({"model": {"channels": 16, "max_ell": 1, "correlation": 2, "cutoff_A": 3.0}}, "its channels is 8, not 16"),
+        ({"epochs": 9}, "it had 6 epochs, not 9"),
+        ({"split": {"validation": 0.5, "seed": 7}}, "its atomic energy of"),
+    ]
+    for changes, message in wrong:
+        with pytest.raises(TrainingError, match=f"not the one of the training file: {message}"):
+            train_mace(write_config(folder, output="foreign", **changes), trust=True)
+        assert not (foreign / "tiny").exists()
+    result = train_mace(write_config(folder, output="foreign"), trust=True)
+    assert result.potential.card == card
+    assert result.resumed_from is None
+
+
+@pytest.mark.slow
+def test_training_that_diverges_is_stopped(tmp_path: Path):
+    path = write_config(tmp_path, learning_rate={"start": 1e30}, stage_two=None)
+    with pytest.raises(TrainingError, match=r"the training diverged: lower learning_rate\.start"):
+        train_mace(path)
+    assert not children_in(tmp_path / "out")

@@ -5,11 +5,13 @@ from __future__ import annotations
 import shutil
 import warnings
 from collections.abc import Callable, Mapping, Sequence
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
 from napos_lmp.backends.mace import choose_head, mace_elements, mace_heads
 from napos_lmp.backends.mliap import load_model
+from napos_lmp.card import SetErrors
 from napos_lmp.errors import TrainingError
 from napos_lmp.files import sha256_of, whole_folder
 from napos_lmp.potential import read_potential
@@ -70,10 +72,12 @@ def train_mace(
     Raises
     ------
     TrainingError
-        If the file or the data are wrong, a foundation model does not fit or was not accepted, `output` holds a
-        different training, another process is at it, MACE fails or the training diverges or is interrupted (the same
-        call goes on).
+        If MACE is not installed, the file or the data are wrong, a foundation model does not fit or was not accepted,
+        `output` holds a different training, another process is at it, MACE fails or the training diverges or is
+        interrupted (the same call goes on).
     """
+    if find_spec("mace") is None:
+        raise TrainingError("MACE is not installed here: `pip install 'napos-lmp[mace]'`")
     config = _with_foundation(read_config(config_path, MaceConfig), foundation)
     show = progress or (lambda state: None)
     show(TrainingProgress("reading data", 0, config.epochs))
@@ -82,7 +86,7 @@ def train_mace(
     _check_frames(config, parts)
     peers = peer_errors(config, parts)
     energies = _atomic_energies(config, frames, parts["train"])
-    adopted = _accept(config, trust, message or (lambda sentence: None))
+    adopted = _accept(config, energies, trust, message or (lambda sentence: None))
     with claimed(
         config.output, config.fingerprint(), has_checkpoint=last_checkpoint(config) is not None, adopt=adopted
     ):
@@ -92,7 +96,7 @@ def train_mace(
             if not is_trained(config):
                 resumed_from = _train(config, energies, parts, show)
             show(TrainingProgress("testing", config.epochs, config.epochs))
-            _finish(config, config_path, energies, parts, target, peers, adopted=adopted)
+            _finish(config, config_path, energies, parts, target, peers)
     return TrainingResult(read_potential(target), resumed_from, frames.dropped)
 
 
@@ -130,7 +134,7 @@ def _atomic_energies(config: MaceConfig, frames: FrameSet, train: Sequence[Frame
     return energies
 
 
-def _accept(config: MaceConfig, trust: bool, message: Message) -> bool:
+def _accept(config: MaceConfig, energies: AtomicEnergies | None, trust: bool, message: Message) -> bool:
     """Refuse, or accept where `trust` says so, what would be loaded; whether a foreign run is taken over."""
     if recorded_fingerprint(config.output) == config.fingerprint():
         return False
@@ -150,6 +154,10 @@ def _accept(config: MaceConfig, trust: bool, message: Message) -> bool:
                 "accept it with --trust"
             )
         message(f"accepting {file} with SHA-256 {digest}")
+    if foreign and is_trained(config):
+        file = final_model(config)
+        with accepting(sha256_of(file)):
+            _check_adopted(config, load_model(file), energies)
     return foreign
 
 
@@ -181,16 +189,11 @@ def _finish(
     energies: AtomicEnergies | None,
     parts: Mapping[str, Sequence[Frame]],
     target: Path,
-    peers: Mapping[str, Any],
-    *,
-    adopted: bool,
+    peers: Mapping[str, tuple[SetErrors, ...]],
 ) -> None:
     file = final_model(config)
     with accepting(sha256_of(file)):
         model = load_model(file)
-        found = _energies_of(model)
-        if adopted:
-            _check_adopted(config, model, found, energies)
         trained = TrainedModel(
             file=file,
             name_in_folder=MODEL_NAME,
@@ -203,7 +206,7 @@ def _finish(
             details={
                 "head": choose_head(mace_heads(model), None, file.name),
                 "precision": str(next(model.parameters()).dtype).removeprefix("torch."),
-                "atomic_energies_eV": found,
+                "atomic_energies_eV": _energies_of(model),
             },
         )
         limits = energies.warnings() if energies else ()
@@ -216,7 +219,7 @@ def _energies_of(model: Any) -> dict[str, float]:
     return {element: round(float(value), 6) for element, value in zip(mace_elements(model), values, strict=True)}
 
 
-def _check_adopted(config: MaceConfig, model: Any, found: Mapping[str, float], energies: AtomicEnergies | None) -> None:
+def _check_adopted(config: MaceConfig, model: Any, energies: AtomicEnergies | None) -> None:
     """Refuse a run of `mace_run_train` that is not what the training file says, as far as its files tell."""
     begin = f"output: the run in {config.output} is not the one of the training file"
     if set(mace_elements(model)) != set(config.elements):
@@ -234,7 +237,8 @@ def _check_adopted(config: MaceConfig, model: Any, found: Mapping[str, float], e
         }
         for key, value in own.items():
             if value != numbers[key]:
-                raise TrainingError(f"{begin}: its {key} is {value}, not {numbers[key]}")
+                raise TrainingError(f"{begin}: its {key} is {value:g}, not {numbers[key]:g}")
+    found = _energies_of(model)
     for element, energy in energies.values.items() if energies else ():
         if abs(found[element] - energy) > 1e-4:
             raise TrainingError(
