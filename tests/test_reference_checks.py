@@ -105,3 +105,24 @@ def test_every_point_is_the_farthest_of_its_stratum(chosen: tuple[int, ...]) -> 
     for length in range(1, len(order)):
         share = np.bincount(strata[order[:length]], minlength=3) / np.array(wanted)
         assert np.ptp(share) <= 1 / min(wanted)
+
+
+def test_the_commands_check_and_import(tmp_path: Path) -> None:
+    from typer.testing import CliRunner
+
+    from napos_lmp.cli.app import app
+
+    frames = trajectory(6)
+    frames[2].calc.results["forces"][0] = [70.0, 0, 0]
+    write_frames(tmp_path / "a.xyz", frames)
+    run = CliRunner().invoke
+    result = run(app, ["data", "check", str(tmp_path / "a.xyz")])
+    assert result.exit_code == 1
+    assert "a.xyz, frame 2: a force of 70.0 eV/A is above 50 eV/A" in result.output
+    out = str(tmp_path / "b.extxyz.gz")
+    result = run(app, ["data", "import", str(tmp_path / "a.xyz"), "--out", out, "--level", "LJ", "--phase", "melt"])
+    assert (result.exit_code, "5 frames, 1 left out" in result.output) == (0, True), result.output
+    result = run(app, ["data", "check", out])
+    assert (result.exit_code, result.output) == (0, "0 findings\n")
+    result = run(app, ["data", "export", out, "--format", "mace", "--out", str(tmp_path / "c.xyz"), "--group", "test"])
+    assert "group is 'test'" in str(result.exception)
