@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from napos_lmp.engine.command import Lammps, available_cores, default_threads, find_lammps, find_mpirun
+from napos_lmp.engine.launch import Launch, plan_deck_launch
 from napos_lmp.engine.probes import POTENTIAL_INCLUDE, load_potential_in_lammps, missing_styles
 from napos_lmp.errors import EngineError, PreflightError, StructureError
 from napos_lmp.files import sha256_of
@@ -114,12 +115,31 @@ def _checks(
         yield Check("LAMMPS", "fail", str(error))
     else:
         yield Check("LAMMPS", "ok", f"{program.program}, version {program.version}")
-        yield _check_styles(program, manifest)
-        yield _check_potential_loads(program, deck, manifest)
-        yield _check_ranks(program, ranks, threads)
+        yield from _check_lammps(program, deck, manifest, ranks, threads)
     yield _check_timestep(manifest)
     yield _check_disk(deck, manifest)
     yield from _check_structure(deck, manifest, ranks, force)
+
+
+def _check_lammps(program: Lammps, deck: Path, manifest: Manifest, ranks: int, threads: int | None) -> Iterator[Check]:
+    try:
+        launch = plan_deck_launch(program, manifest, ranks, threads)
+    except PreflightError as error:
+        yield Check("packages", "fail", str(error))
+    else:
+        yield _check_packages(launch, manifest)
+        yield _check_styles(program, manifest)
+        yield _check_potential_loads(launch, deck, manifest)
+    yield _check_ranks(program, ranks, threads)
+
+
+def _check_packages(launch: Launch, manifest: Manifest) -> Check:
+    if launch.warnings:
+        return Check("packages", "warn", "; ".join(launch.warnings))
+    if launch.lammps.bridge:
+        return Check("packages", "ok", f"without {', '.join(manifest.lammps_packages)}: through the CPU bridge")
+    needed = ", ".join(manifest.lammps_packages)
+    return Check("packages", "ok", f"{needed} are there" if needed else "none are needed for the potential")
 
 
 def _check_files(deck: Path, manifest: Manifest, force: bool) -> Check:
@@ -190,10 +210,10 @@ def explain_missing_deepmd(lammps: Lammps) -> str:
     return f"{lammps.program}: " + explain("Unrecognized pair style 'deepmd'")
 
 
-def _check_potential_loads(lammps: Lammps, deck: Path, manifest: Manifest) -> Check:
+def _check_potential_loads(launch: Launch, deck: Path, manifest: Manifest) -> Check:
     if not (deck / POTENTIAL_INCLUDE).is_file() or not (deck / manifest.potential.file).is_file():
         return Check("potential in LAMMPS", "fail", "the deck has no potential that LAMMPS could load")
-    reason = load_potential_in_lammps(lammps, deck, manifest)
+    reason = load_potential_in_lammps(launch, deck, manifest)
     if reason:
         return Check("potential in LAMMPS", "fail", reason)
     return Check("potential in LAMMPS", "ok", "LAMMPS loads the potential and knows its elements")

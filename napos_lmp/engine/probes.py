@@ -7,6 +7,7 @@ from functools import lru_cache
 from pathlib import Path
 
 from napos_lmp.engine.command import Lammps
+from napos_lmp.engine.launch import Launch
 from napos_lmp.engine.messages import explain
 from napos_lmp.manifest import Manifest
 
@@ -31,9 +32,9 @@ def missing_styles(lammps: Lammps, styles: tuple[str, ...]) -> list[str]:
     return [style for style in styles if style not in _known_styles(lammps, styles)]
 
 
-def load_potential_in_lammps(lammps: Lammps, deck: Path, manifest: Manifest) -> str | None:
+def load_potential_in_lammps(launch: Launch, deck: Path, manifest: Manifest) -> str | None:
     """Have LAMMPS run the potential's lines of a deck; what is wrong with them, or None."""
-    return _load_potential(_PotentialProbe(lammps, deck, manifest))
+    return _load_potential(_PotentialProbe(launch, deck, manifest))
 
 
 @lru_cache(maxsize=64)
@@ -53,9 +54,10 @@ def _known_styles(lammps: Lammps, styles: tuple[str, ...]) -> frozenset[str]:
 class _PotentialProbe:
     """The question whether a potential loads; equal questions about the same file are asked once a process."""
 
-    def __init__(self, lammps: Lammps, deck: Path, manifest: Manifest) -> None:
-        self.lammps, self.deck, self.types = lammps, deck, len(manifest.elements)
-        self._key = (lammps.binary, manifest.potential.sha256, (deck / POTENTIAL_INCLUDE).read_text(), self.types)
+    def __init__(self, launch: Launch, deck: Path, manifest: Manifest) -> None:
+        self.launch, self.deck, self.types = launch, deck, len(manifest.elements)
+        start = (*launch.lammps.start, *launch.switches)
+        self._key = (start, manifest.potential.sha256, (deck / POTENTIAL_INCLUDE).read_text(), self.types)
 
     def __hash__(self) -> int:
         return hash(self._key)
@@ -67,7 +69,7 @@ class _PotentialProbe:
 @lru_cache(maxsize=64)
 def _load_potential(probe: _PotentialProbe) -> str | None:
     script = _POTENTIAL_PROBE.format(types=probe.types, file=POTENTIAL_INCLUDE)
-    answer = probe.lammps.probe([], probe.deck, script)
+    answer = probe.launch.lammps.probe(list(probe.launch.switches), probe.deck, script)
     if "NAPOS-LMP POTENTIAL LOADED" in answer.stdout:
         return None
     return explain(answer.stdout, answer.returncode)
