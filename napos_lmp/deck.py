@@ -139,6 +139,7 @@ def render_deck(
         lammps_styles=_lammps_styles(backend.lammps_styles(potential), schedule),
         lammps_packages=backend.lammps_packages,
         gpus=job.gpus,
+        gpu_aware=job.gpu_aware,
         protocol=protocol.model_dump(mode="json"),
         templates={},
         files={},

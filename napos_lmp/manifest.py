@@ -86,7 +86,10 @@ class PotentialRecord(Record):
 
 
 class Manifest(Record):
-    """Everything a reader of the deck needs to know; `gpus` are those of each node that the deck was made for."""
+    """Everything a reader of the deck needs to know.
+
+    `gpus` are those of each node that the deck was made for, `gpu_aware` says that MPI passes their memory on by itself.
+    """
 
     schema_version: Literal[1] = 1
     program_version: str
@@ -107,6 +110,7 @@ class Manifest(Record):
     lammps_styles: tuple[str, ...]
     lammps_packages: tuple[str, ...] = ()
     gpus: int = 0
+    gpu_aware: bool = True
     protocol: dict[str, Any]
     templates: dict[str, str]
     files: dict[str, str]

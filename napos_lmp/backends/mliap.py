@@ -134,7 +134,9 @@ class MliapBackend:
         model = load_model(potential.file)
         if is_mace(model):
             return mace_calculator(model, potential.card.head, potential.card.precision, potential.file)
-        raise PotentialError(f"{potential.file} is an exported object, which has no calculator of its own")
+        from napos_lmp.backends.unified_calculator import UnifiedCalculator
+
+        return UnifiedCalculator(load_unified(potential.file))
 
 
 def load_unified(file: Path) -> Any:

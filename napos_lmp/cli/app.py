@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Annotated
 
 import typer
@@ -35,6 +36,7 @@ def _options(
     pass
 
 
+command: Callable[..., None]
 for command in (line.init, line.deck, line.run, line.analyse, line.report, line.demo, library.export, machine.doctor):
     app.command()(command)
 library.potentials.command("check")(testing.check)
