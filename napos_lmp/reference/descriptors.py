@@ -14,6 +14,15 @@ if TYPE_CHECKING:
     from napos_lmp.card import Potential
 
 
+def check_descriptor(potential: Potential) -> None:
+    """Raise ReferenceDataError unless the potential gives descriptors, which DeePMD ones do."""
+    if potential.backend != "deepmd":
+        raise ReferenceDataError(
+            f"potential {potential.name!r} ({potential.backend}) gives no descriptors to choose frames by; "
+            "name a DeePMD potential in descriptor"
+        )
+
+
 def mean_descriptors(potential: Potential, frames: Sequence[Any]) -> NDArray[np.float64]:
     """The potential's atomic descriptors, averaged over the atoms of each element, of many frames.
 
@@ -35,10 +44,7 @@ def mean_descriptors(potential: Potential, frames: Sequence[Any]) -> NDArray[np.
     ReferenceDataError
         If the potential gives no descriptors.
     """
-    if potential.backend != "deepmd":
-        raise ReferenceDataError(
-            f"potential {potential.name!r} ({potential.backend}) gives no descriptors here; choose with a DeePMD one"
-        )
+    check_descriptor(potential)
     from napos_lmp.backends.deepmd import import_deepmd
 
     import_deepmd()

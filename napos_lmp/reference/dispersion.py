@@ -18,8 +18,8 @@ from napos_lmp.reference.frames import labelled
 def add_dispersion(frames: Iterable[Any], functional: str = "PBE") -> int:
     """Give frames that lack them the D3(BJ) terms of a functional; the number of frames that got them.
 
-    They stand in `info` as `d3bj` (the functional), `d3bj_energy` (eV) and `d3bj_stress` ((3, 3), eV/A^3, ASE's sign),
-    and in the array `d3bj_forces` ((N, 3), eV/A). Energies, forces and stresses of the frame stay as they are.
+    They stand in `info` as `d3bj` (the functional), `d3bj_energy` (eV) and `d3bj_stress` (nine numbers, eV/A^3, ASE's
+    sign), and in the array `d3bj_forces` ((N, 3), eV/A). Energies, forces and stresses of the frame stay as they are.
 
     Raises
     ------
@@ -44,7 +44,7 @@ def add_dispersion(frames: Iterable[Any], functional: str = "PBE") -> int:
             energy = float(bare.get_potential_energy())
         except (RuntimeError, ValueError) as error:
             raise ReferenceDataError(f"functional is {functional!r}: dftd3 says {error}") from None
-        frame.info |= {"d3bj": functional, "d3bj_energy": energy, "d3bj_stress": bare.get_stress(voigt=False)}
+        frame.info |= {"d3bj": functional, "d3bj_energy": energy, "d3bj_stress": bare.get_stress(voigt=False).ravel()}
         frame.arrays["d3bj_forces"] = bare.get_forces()
         number += 1
     return number

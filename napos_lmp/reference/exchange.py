@@ -125,7 +125,7 @@ def export_mace(frames: Sequence[Any], path: Path, energy: EnergyKind = "energy"
         copy.info["REF_energy"] = _energy_of(frame, energy)
         copy.arrays["REF_forces"] = np.array(results["forces"])
         if "stress" in results:
-            copy.info["REF_stress"] = frame.get_stress(voigt=False)
+            copy.info["REF_stress"] = frame.get_stress()
         exported.append(copy)
     write_frames(path, exported)
 

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from napos_lmp.errors import ReferenceDataError, TrajectoryError
 from napos_lmp.reference.contacts import closest_pair
+from napos_lmp.reference.descriptors import check_descriptor, mean_descriptors
 from napos_lmp.reference.frames import frame_id, ids_of, read_frames, write_frames
 from napos_lmp.reference.plan import MELT_FROM_K, SamplingPlan, Source
 from napos_lmp.reference.selection import farthest_first
@@ -68,6 +69,8 @@ def sample(plan: SamplingPlan, jobs: int = 1, progress: Progress | None = None) 
     from napos_lmp.potential import load_potential
 
     potential = load_potential(plan.potential)
+    descriptor = load_potential(plan.descriptor) if plan.descriptor else potential
+    check_descriptor(descriptor)
     starts = list(_starts(plan, potential))
     for number, start in enumerate(starts):
         _render(plan, start, potential)
@@ -87,7 +90,7 @@ def sample(plan: SamplingPlan, jobs: int = 1, progress: Progress | None = None) 
                 candidates[start.source.name].append(frame)
     if empty := next((name for name, frames in candidates.items() if not frames), None):
         raise ReferenceDataError(f"source {empty} gave no frame; its runs are in {plan.work}")
-    pool = _choose(plan, potential, starts, candidates)
+    pool = _choose(plan, potential, descriptor, starts, candidates)
     write_frames(plan.output, pool)
     return Sampled(tuple(pool), count, too_close, failed)
 
@@ -255,11 +258,13 @@ def _phase(source: Source, temperature: float) -> str:
 
 
 def _choose(
-    plan: SamplingPlan, potential: Potential, starts: list[Start], candidates: dict[str, list[Any]]
+    plan: SamplingPlan,
+    potential: Potential,
+    descriptor: Potential,
+    starts: list[Start],
+    candidates: dict[str, list[Any]],
 ) -> list[Any]:
     """Frames of all sources in labelling order: at every point each source has its share of what is chosen so far."""
-    from napos_lmp.reference.descriptors import mean_descriptors
-
     pool = read_frames(plan.output) if plan.output.is_file() else []
     held = set(ids_of(pool, plan.output)) if pool else set()
     source_of = {start.name: start.source.name for start in starts}
@@ -273,6 +278,6 @@ def _choose(
                 frames.append(frame)
                 strata.append(number)
     wanted = [max(0, source.select - held_sources.count(source.name)) for source in plan.sources]
-    points: NDArray[np.float64] = mean_descriptors(potential, frames)
+    points: NDArray[np.float64] = mean_descriptors(descriptor, frames)
     chosen = farthest_first(points, np.array(strata), wanted, range(len(pool)))
     return [*pool, *(frames[index] for index in chosen)]

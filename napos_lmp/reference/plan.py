@@ -75,11 +75,13 @@ class Source(PlanPart):
 class SamplingPlan(PlanPart):
     """A sampling; paths are relative to the file that holds it.
 
-    Decks are run in `work` with `potential`; a frame is taken every `every_ps`. Cells hold about `atoms` atoms. Frames
+    Decks are run in `work` with `potential`; a frame is taken every `every_ps`. Frames are chosen by the descriptors of
+    the DeePMD potential `descriptor`, by default `potential` itself. Cells hold about `atoms` atoms. Frames
     with two atoms nearer than `contact` times the sum of their covalent radii are left out. `output` is the pool.
     """
 
     potential: str
+    descriptor: str | None = None
     output: Path
     work: Path
     seed: int = Field(default=1, ge=0, lt=2**31)
