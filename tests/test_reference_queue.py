@@ -115,6 +115,16 @@ def test_two_labellers_share_a_queue(tmp_path: Path, odd_calculators: None) -> N
     assert sorted(calls) == sorted(frame.info["id"] for frame in pool(4))
 
 
+def test_a_pool_may_grow_meanwhile(tmp_path: Path) -> None:
+    folder = make_queue(tmp_path / "queue", 2)
+
+    def grow(event: LabelEvent) -> None:
+        if event.state.done == 1 and event.state.frames == 2:
+            write_frames(folder / "pool.extxyz.gz", pool(4))
+
+    assert label_queue(folder, progress=grow).labelled == 4
+
+
 def test_a_frame_above_the_force_cap_is_rejected_with_the_reason(tmp_path: Path) -> None:
     folder = make_queue(tmp_path / "queue", 3)
     settings = yaml.safe_load((folder / "queue.yaml").read_text())

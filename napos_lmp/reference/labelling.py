@@ -46,6 +46,8 @@ def label_queue(
 ) -> QueueState:
     """Label the frames of a queue that wait; the same call goes on after an interruption.
 
+    Frames that are put into the pool meanwhile are labelled as well.
+
     Parameters
     ----------
     folder
@@ -66,8 +68,17 @@ def label_queue(
     """
     queue = Queue(folder)
     engine = queue.engine.find()
-    run = _Run(queue, workers, limit, progress)
-    run.tell("", f"{engine}, {queue.state().waiting} frames wait")
+    tried: set[str] = set()
+    while True:
+        run = _Run(queue, workers, None if limit is None else limit - len(tried), tried, progress)
+        run.tell("", f"{engine}, {queue.state().waiting} frames wait")
+        _work(run, workers, folder)
+        queue = Queue(folder)  # the pool may have grown meanwhile
+        if not set(queue.waiting()) - tried or (limit is not None and len(tried) >= limit):
+            return queue.state()
+
+
+def _work(run: _Run, workers: int, folder: Path) -> None:
     threads = [threading.Thread(target=run.work, name=f"label-{number}", daemon=True) for number in range(workers)]
     with Interruption() as interruption:
         for thread in threads:
@@ -80,20 +91,25 @@ def label_queue(
         raise run.error
     if interruption.count:
         raise RunStoppedError(f"stopped; `napos-lmp label {folder}` goes on")
-    return queue.state()
 
 
 class _Run:
     """What the workers of one process share."""
 
     def __init__(
-        self, queue: Queue, workers: int, limit: int | None, progress: Callable[[LabelEvent], None] | None
+        self,
+        queue: Queue,
+        workers: int,
+        limit: int | None,
+        tried: set[str],
+        progress: Callable[[LabelEvent], None] | None,
     ) -> None:
         self.queue = queue
         self.stop = threading.Event()
         self.error: LabelError | OSError | None = None
         self._workers, self._left, self._progress = workers, limit, progress
-        self._names = iter(queue.waiting())
+        self._tried = tried
+        self._names = iter([name for name in queue.waiting() if name not in tried])
         self._lock = threading.Lock()
         self._faults = 0
 
@@ -108,8 +124,6 @@ class _Run:
             except (LabelError, OSError) as error:
                 self.error = self.error or error
                 self.stop.set()
-        if self._left == 0:
-            self.stop.set() if self._workers == 1 else None
 
     def tell(self, name: str, sentence: str) -> None:
         """Report one event."""
@@ -124,11 +138,13 @@ class _Run:
 
     def _next(self) -> str | None:
         with self._lock:
-            if self._left is not None:
-                if self._left == 0:
-                    return None
-                self._left -= 1
-            return next(self._names, None)
+            if self._left == 0:
+                return None
+            name = next(self._names, None)
+            if name is not None:
+                self._tried.add(name)
+                self._left = None if self._left is None else self._left - 1
+            return name
 
     def _label(self, name: str, descriptor: int) -> None:
         queue, frame = self.queue, self.queue.frames[name]
