@@ -106,10 +106,10 @@ def report(study: Annotated[Path, typer.Argument(help="Folder of a study.")], as
 
 def demo(
     out: Annotated[Path, typer.Option(help="Folder of the demo; run again to go on.")] = Path("napos-lmp-demo"),
-    potential: Annotated[str, typer.Option(help="Potential to run with.")] = "napos-deepmd",
+    potential: Annotated[str, typer.Option(help="Potential to run with, such as napos-mace.")] = "napos-deepmd",
     jobs: Jobs = 2,
 ) -> None:
-    """Two glasses from composition to report in about ten minutes on two cores."""
+    """Two glasses from composition to report; about ten minutes on two cores with napos-deepmd."""
     from napos_lmp.analysis.deck import analyse_decks
     from napos_lmp.demo import run_demo, write_demo
     from napos_lmp.report import headline, write_report
