@@ -91,6 +91,8 @@ class Bridge:
                 self._connect(words[3:])
             else:
                 self._lammps.command(command)
+                if words == ["clear"]:
+                    self._model_file = self._evaluator = None
 
     def close(self) -> None:
         """End LAMMPS in an orderly way."""

@@ -16,10 +16,10 @@ from napos_lmp.potential import load_potential
 from napos_lmp.structure import Structure
 from napos_lmp.templates import Templates
 from napos_lmp.testing.evaluate import CalculatorEvaluator, Evaluator, LammpsEvaluator
-from napos_lmp.testing.physics import PHYSICS, TOLERANCES, Tolerances, agreement, check_physics
+from napos_lmp.testing.physics import PHYSICS, TOLERANCES, Tolerances, agreement, carry_out
 from napos_lmp.testing.restart import restart_continuity
-from napos_lmp.testing.results import CheckResult, Conformance
-from napos_lmp.testing.samples import Samples, make_samples
+from napos_lmp.testing.results import Conformance
+from napos_lmp.testing.samples import make_samples
 
 CHECKS = (*PHYSICS, "calculator", "restart")
 """Names of all checks, in the order in which they are run."""
@@ -77,11 +77,13 @@ def check_potential(
     tell("relaxing a packed glass with the model's own calculator")
     samples = make_samples(known.elements, lambda structure: _relaxed(structure, calculator))
     in_lammps = evaluator or LammpsEvaluator(known, lammps=lammps, templates=templates, threads=threads)
-    tell("evaluating configurations in LAMMPS")
-    results = check_physics(in_lammps, samples, known.cutoff, allowed, [name for name in checks if name in PHYSICS])
+    plans = {name: PHYSICS[name](samples, known.cutoff, allowed) for name in checks if name in PHYSICS}
     if "calculator" in checks:
-        tell("comparing with the model's own calculator")
-        results += _calculator(known, samples, in_lammps, CalculatorEvaluator(calculator), precision)
+        expected = CalculatorEvaluator(calculator)
+        plans["calculator"] = agreement("calculator", samples, expected, _of_two_forms(allowed, known))
+    tell("evaluating configurations in LAMMPS")
+    in_lammps = evaluator or LammpsEvaluator(known, lammps=lammps, templates=templates, threads=threads)
+    results = carry_out(list(plans.values()), in_lammps)
     if "restart" in checks:
         tell("running a deck through, and its copy from the middle")
         results += restart_continuity(known, samples, allowed, lammps=lammps, templates=templates, threads=threads)
@@ -102,20 +104,6 @@ def model_precision(potential: Potential) -> Precision:
         model = load_model(potential.file)
         state = getattr(model, "model", model).state_dict() if hasattr(model, "state_dict") else {}
     return "float64" if state and not any(str(v.dtype) == "torch.float32" for v in state.values()) else "float32"
-
-
-def _calculator(
-    potential: Potential, samples: Samples, found: Evaluator, expected: Evaluator, precision: Precision
-) -> list[CheckResult]:
-    """Numbers through LAMMPS against those of the model's own calculator, which holds the model as trained."""
-    structures = list(samples.structures.values())
-    return agreement(
-        "calculator",
-        list(samples.structures),
-        found.evaluate(structures),
-        expected.evaluate(structures),
-        _of_two_forms(TOLERANCES[precision], potential),
-    )
 
 
 def _of_two_forms(allowed: Tolerances, potential: Potential) -> Tolerances:

@@ -15,10 +15,10 @@ from numpy.typing import NDArray
 
 from napos_lmp.backends import get_backend
 from napos_lmp.engine.command import deck_command, deck_environment, find_lammps, tethered
+from napos_lmp.engine.launch import plan_launch
 from napos_lmp.engine.messages import explain
 from napos_lmp.errors import EngineError
 from napos_lmp.files import link_or_copy
-from napos_lmp.job import JobSettings
 from napos_lmp.potential import Potential
 from napos_lmp.structure import Structure, write_data
 from napos_lmp.templates import Templates, shipped_templates
@@ -29,23 +29,25 @@ _BAR_A3_IN_EV = 1.0 / 1.6021765e6  # the constant of LAMMPS
 _SECONDS = 600
 
 _INPUT = """
-log         evaluate.log
+clear
+log         {name}.log
 units       metal
 atom_style  atomic
 boundary    p p p
 atom_modify map yes
 newton      on
-read_data   structure.data
+read_data   {name}.data
 change_box  all triclinic
-include     potential.lammps
+include     {name}.potential
 compute     energy all pe/atom
 compute     virial all pressure NULL virial
 thermo      1
 thermo_style custom step pe vol c_virial[1] c_virial[2] c_virial[3] c_virial[4] c_virial[5] c_virial[6]
 thermo_modify format float %.17g
-dump        atoms all custom 1 atoms.dump id c_energy fx fy fz
+dump        atoms all custom 1 {name}.atoms id c_energy fx fy fz
 dump_modify atoms sort id format float %.17g
-rerun       frames.dump dump x y z box yes
+rerun       {name}.frames dump x y z box yes
+log         none
 """
 
 
@@ -132,11 +134,11 @@ class LammpsEvaluator:
     ) -> None:
         self._potential, self._threads = potential, threads
         self._backend = get_backend(potential.backend)
-        self._lammps = find_lammps(lammps)
+        self._launch = plan_launch(find_lammps(lammps), self._backend, threads=threads)
         self._templates = templates or shipped_templates()
 
     def evaluate(self, structures: Sequence[Structure]) -> list[Evaluation]:
-        """Evaluate structures, in one run of LAMMPS for all that hold the same atoms; results in their order.
+        """Evaluate structures, all in one run of LAMMPS; results in their order.
 
         Raises
         ------
@@ -147,52 +149,53 @@ class LammpsEvaluator:
         for place, structure in enumerate(structures):
             groups.setdefault((structure.elements, structure.types.tobytes()), []).append(place)
         found: dict[int, Evaluation] = {}
-        for places in groups.values():
-            found |= dict(zip(places, self._run([structures[place] for place in places]), strict=True))
-        return [found[place] for place in range(len(structures))]
-
-    def _run(self, structures: list[Structure]) -> list[Evaluation]:
         with tempfile.TemporaryDirectory(prefix="napos-lmp-evaluate-") as name:
             folder = Path(name)
-            self._write(folder, structures)
-            command = deck_command(self._lammps, "in.lammps", 1, {})
-            done = subprocess.run(
-                tethered(command, self._lammps),
-                cwd=folder,
-                env=deck_environment(self._lammps, self._potential.backend, self._threads),
-                stdin=subprocess.DEVNULL,
-                stdout=subprocess.PIPE,
-                stderr=subprocess.STDOUT,
-                text=True,
-                errors="replace",
-                timeout=_SECONDS,
-                start_new_session=True,
-                check=False,
-            )
-            if done.returncode:
-                raise EngineError(
-                    f"LAMMPS did not evaluate potential {self._potential.name!r}: "
-                    + explain(done.stdout, done.returncode)
-                )
-            return _read(folder, structures)
+            model = self._backend.deck_file(self._potential)
+            link_or_copy(model, folder / f"model{model.suffix}")
+            for number, places in enumerate(groups.values()):
+                self._write(folder, f"group-{number}", [structures[place] for place in places])
+            self._run(folder)
+            for number, places in enumerate(groups.values()):
+                read = _read(folder, f"group-{number}", len(places), len(structures[places[0]]))
+                found |= dict(zip(places, read, strict=True))
+        return [found[place] for place in range(len(structures))]
 
-    def _write(self, folder: Path, structures: list[Structure]) -> None:
-        model = self._backend.deck_file(self._potential)
-        job = JobSettings(threads=self._threads)
+    def _run(self, folder: Path) -> None:
+        lammps = self._launch.lammps
+        command = deck_command(lammps, "in.lammps", 1, {}, self._launch.switches)
+        done = subprocess.run(
+            tethered(command, lammps),
+            cwd=folder,
+            env=deck_environment(lammps, self._potential.backend, self._threads),
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            errors="replace",
+            timeout=_SECONDS,
+            start_new_session=True,
+            check=False,
+        )
+        if done.returncode:
+            reason = explain(done.stdout, done.returncode)
+            raise EngineError(f"LAMMPS did not evaluate potential {self._potential.name!r}: {reason}")
+
+    def _write(self, folder: Path, name: str, structures: list[Structure]) -> None:
+        """Files of one group of structures with the same atoms, and what LAMMPS is to do with them."""
         values = {
             "potential": self._potential,
-            "potential_file": f"model{model.suffix}",
+            "potential_file": f"model{self._backend.deck_file(self._potential).suffix}",
             "elements": structures[0].elements,
             "lammps_packages": self._backend.lammps_packages,
-            "launch_arguments": self._backend.launch_arguments(gpus=job.gpus, threads=job.threads),
+            "launch_arguments": self._launch.switches,
         }
-        link_or_copy(model, folder / f"model{model.suffix}")
-        (folder / "potential.lammps").write_text(self._templates.render(self._backend.template, values), "utf-8")
-        (folder / "in.lammps").write_text(_INPUT, "utf-8")
-        write_data(folder / "structure.data", structures[0])
-        with (folder / "frames.dump").open("w", encoding="utf-8") as stream:
-            for step, structure in enumerate(structures):
-                stream.write(_frame(step, structure))
+        (folder / f"{name}.potential").write_text(self._templates.render(self._backend.template, values), "utf-8")
+        write_data(folder / f"{name}.data", structures[0])
+        with (folder / f"{name}.frames").open("w", encoding="utf-8") as stream:
+            stream.writelines(_frame(step, structure) for step, structure in enumerate(structures))
+        with (folder / "in.lammps").open("a", encoding="utf-8") as stream:
+            stream.write(_INPUT.format(name=name))
 
 
 def _frame(step: int, structure: Structure) -> str:
@@ -209,21 +212,21 @@ def _frame(step: int, structure: Structure) -> str:
     return "\n".join(lines) + "\n"
 
 
-def _read(folder: Path, structures: list[Structure]) -> list[Evaluation]:
-    n_atoms = len(structures[0])
-    log = (folder / "evaluate.log").read_text("utf-8", "replace")
+def _read(folder: Path, name: str, n_frames: int, n_atoms: int) -> list[Evaluation]:
+    """What LAMMPS wrote for one group."""
+    log = (folder / f"{name}.log").read_text("utf-8", "replace")
     rows = re.findall(r"^ *Step +PotEng .*\n((?:[ \d].*\n)+)", log, re.MULTILINE)
     table = np.array([line.split() for line in "".join(rows).splitlines()], dtype=np.float64)
     atoms = np.array(
         [
             line.split()
-            for block in (folder / "atoms.dump").read_text("utf-8").split("ITEM: ATOMS")[1:]
+            for block in (folder / f"{name}.atoms").read_text("utf-8").split("ITEM: ATOMS")[1:]
             for line in block.splitlines()[1 : n_atoms + 1]
         ],
         dtype=np.float64,
     ).reshape(-1, n_atoms, 5)
-    if not len(table) == len(atoms) == len(structures):
-        raise EngineError(f"LAMMPS evaluated {len(table)} of {len(structures)} configurations and says nothing of why")
+    if not len(table) == len(atoms) == n_frames:
+        raise EngineError(f"LAMMPS evaluated {len(table)} of {n_frames} configurations and says nothing of why")
     found = []
     for (_, energy, volume, *pressure), values in zip(table, atoms, strict=True):
         xx, yy, zz, xy, xz, yz = np.array(pressure) * volume * _BAR_A3_IN_EV

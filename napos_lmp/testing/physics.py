@@ -226,7 +226,11 @@ def check_physics(
     checks
         Names of the checks.
     """
-    plans = [PHYSICS[name](samples, cutoff, allowed) for name in checks]
+    return carry_out([PHYSICS[name](samples, cutoff, allowed) for name in checks], evaluator)
+
+
+def carry_out(plans: Sequence[Plan], evaluator: Evaluator) -> list[CheckResult]:
+    """Evaluate all that checks ask for at once, each structure once, and return their results."""
     wanted = [list(next(plan)) for plan in plans]
     once = {id(structure): structure for structures in wanted for structure in structures}
     found = dict(zip(once, evaluator.evaluate(list(once.values())), strict=True))
@@ -256,16 +260,12 @@ class _Comparison:
         return [*self._energy.results(), *self._forces.results(), *self._virial.results()]
 
 
-def agreement(
-    check: str,
-    names: Sequence[str],
-    found: Sequence[Evaluation],
-    expected: Sequence[Evaluation],
-    allowed: Tolerances,
-) -> list[CheckResult]:
-    """Compare evaluations of the same structures by two evaluators, structure by structure."""
+def agreement(check: str, samples: Samples, expected: Evaluator, allowed: Tolerances) -> Plan:
+    """Two evaluators say the same of every sample."""
+    structures = list(samples.structures.values())
+    found = yield structures
     compare = _Comparison(check, allowed)
-    for name, one, two in zip(names, found, expected, strict=True):
+    for name, one, two in zip(samples.structures, found, expected.evaluate(structures), strict=True):
         compare.add(name, one, two.energy, two.forces, two.virial)
     return compare.results()
 

@@ -8,10 +8,11 @@ from pathlib import Path
 
 import numpy as np
 
-from napos_lmp.card import Potential
 from napos_lmp.deck import render_deck
 from napos_lmp.engine import run_deck
+from napos_lmp.errors import EngineError
 from napos_lmp.manifest import Manifest, segment_file
+from napos_lmp.potential import Potential
 from napos_lmp.protocol import Melt, Protocol
 from napos_lmp.structure import Structure, read_data
 from napos_lmp.templates import Templates
@@ -46,7 +47,7 @@ def restart_continuity(
     Raises
     ------
     EngineError
-        If LAMMPS does not run through.
+        If LAMMPS does not run through, or does not take the restart file.
     """
     with tempfile.TemporaryDirectory(prefix="napos-lmp-restart-") as name:
         whole, resumed = Path(name) / "whole", Path(name) / "resumed"
@@ -54,7 +55,9 @@ def restart_continuity(
         shutil.copytree(whole, resumed)
         run_deck(whole, threads=threads, lammps=lammps, progress=False)
         shutil.copyfile(whole / _HALF, resumed / _HALF)
-        run_deck(resumed, threads=threads, lammps=lammps, progress=False)
+        begun = run_deck(resumed, threads=threads, lammps=lammps, progress=False).first_step
+        if begun != _STEPS // 2:
+            raise EngineError(f"the deck did not resume at step {_STEPS // 2} but at step {begun}")
         return _compare(manifest, whole, resumed, allowed)
 
 
