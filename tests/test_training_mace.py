@@ -1,5 +1,6 @@
 import contextlib
 import json
+import os
 import re
 import shutil
 import signal
@@ -36,21 +37,23 @@ SHIPPED = Path(__file__).parents[1] / "potentials" / "napos-mace" / "config.yaml
 ISOLATED = '1\nProperties=species:S:1:pos:R:3 config_type=IsolatedAtom energy={} pbc="F F F"\n{} 0 0 0\n'
 
 
+CONFIG = {
+    "name": "tiny",
+    "description": "as small as it gets",
+    "level_of_theory": "SevenNet-0",
+    "elements": list(ELEMENTS),
+    "data": [str(SUBSET)],
+    "split": {"validation": 0.35, "seed": 2},
+    "model": {"channels": 8, "max_ell": 1, "correlation": 2, "cutoff_A": 3.0},
+    "epochs": 6,
+    "threads": 1,
+    "output": "out",
+}
+
+
 def write_config(folder: Path, **changes: object) -> Path:
-    config = {
-        "name": "tiny",
-        "description": "as small as it gets",
-        "level_of_theory": "SevenNet-0",
-        "elements": list(ELEMENTS),
-        "data": [str(SUBSET)],
-        "split": {"validation": 0.35, "seed": 2},
-        "model": {"channels": 8, "max_ell": 1, "correlation": 2, "cutoff_A": 3.0},
-        "epochs": 6,
-        "threads": 1,
-        "output": "out",
-    }
     path = folder / "config.yaml"
-    path.write_text(yaml.safe_dump({key: value for key, value in (config | changes).items() if value is not None}))
+    path.write_text(yaml.safe_dump({key: value for key, value in (CONFIG | changes).items() if value is not None}))
     return path
 
 
@@ -103,7 +106,7 @@ def frames() -> tuple[Frame, ...]:
     return read_frames([SUBSET], ELEMENTS, "trajectory", 40.0).frames
 
 
-@pytest.fixture
+@pytest.fixture(autouse=True)
 def own_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     for name in ("HOME", "CACHE"):
         monkeypatch.setenv(f"NAPOS_LMP_{name}", str(tmp_path / name))
@@ -419,7 +422,27 @@ def test_a_pickle_as_foundation_does_not_run(own_home: Path, tmp_path: Path):
     with pytest.raises(TrainingError, match=r"foundation: .*neither a MACE model"):
         train_mace(write_config(tmp_path, model=None), foundation=planted, trust=True, message=told.append)
     assert trap.exists(), "the test's pickle would have run"
-    assert told == [f"accepting {planted} with SHA-256 {sha256_of(planted)}"]
+    assert any("it names what a model has no need of: os.system" in sentence for sentence in told)
+    assert told[-1] == f"accepting {planted} with SHA-256 {sha256_of(planted)}"
+
+
+def test_a_pickle_planted_as_a_finished_training_does_not_run(own_home: Path, tmp_path: Path):
+    import torch
+
+    class Trap:
+        def __reduce__(self) -> tuple[object, ...]:
+            return os.system, (f"touch {tmp_path / 'sprung'}",)
+
+    path = write_config(tmp_path)
+    (tmp_path / "out").mkdir()
+    torch.save(Trap(), tmp_path / "out" / "tiny_stagetwo.model")
+    with pytest.raises(TrainingError, match=r"did not start.*--trust"):
+        train_mace(path)
+    fingerprint = read_config(path, MaceConfig).fingerprint()
+    (tmp_path / "out" / "training.json").write_text(json.dumps({"fingerprint": fingerprint}))
+    with pytest.raises(TrainingError, match=r"did not start.*--trust"):
+        train_mace(path)
+    assert not (tmp_path / "sprung").exists()
 
 
 @pytest.mark.parametrize(
@@ -437,7 +460,7 @@ def test_foundations_that_do_not_fit_give_one_sentence(
     random_mace(tmp_path / "random.model", **model)
     with pytest.raises(TrainingError, match=message):
         train_mace(path, trust=True)
-    assert not (tmp_path / "out" / "checkpoints").exists()
+    assert not (tmp_path / "out").exists()
 
 
 @pytest.mark.parametrize("answers", [False, True])

@@ -14,7 +14,8 @@ from napos_lmp.backends.mliap import load_model
 from napos_lmp.card import SetErrors
 from napos_lmp.errors import TrainingError
 from napos_lmp.files import sha256_of, whole_folder
-from napos_lmp.potential import read_potential
+from napos_lmp.pickled import pickle_contents
+from napos_lmp.potential import Offer, read_potential
 from napos_lmp.training.atomic_energies import AtomicEnergies, fit_atomic_energies
 from napos_lmp.training.config import read_config
 from napos_lmp.training.dataset import Frame, FrameSet, read_frames, split_frames, write_extxyz
@@ -31,7 +32,7 @@ from napos_lmp.training.mace_run import (
 from napos_lmp.training.outcome import TrainedModel, TrainingResult, write_potential
 from napos_lmp.training.peers import peer_errors
 from napos_lmp.training.prediction import predict_mace
-from napos_lmp.training.process import claimed, holds_anything, recorded_fingerprint
+from napos_lmp.training.process import begun_here, claimed, note_begun, recorded_fingerprint
 from napos_lmp.training.progress import ProgressCallback, TrainingProgress
 from napos_lmp.trust import accepting, is_trusted
 
@@ -67,7 +68,7 @@ def train_mace(
         Accept the files that this training would load and that were never accepted: a foundation model, or a run that
         this program did not start. They are Python pickles, which run code when they are loaded.
     message
-        Told what `trust` accepts.
+        Told what is known of a file that was never accepted, read without loading it.
 
     Raises
     ------
@@ -86,15 +87,17 @@ def train_mace(
     _check_frames(config, parts)
     peers = peer_errors(config, parts)
     energies = _atomic_energies(config, frames, parts["train"])
-    adopted = _accept(config, energies, trust, message or (lambda sentence: None))
-    with claimed(
-        config.output, config.fingerprint(), has_checkpoint=last_checkpoint(config) is not None, adopt=adopted
-    ):
+    fingerprint, digest = config.fingerprint(), sha256_of(config.foundation) if config.foundation else ""
+    adopted = False
+    if recorded_fingerprint(config.output) != fingerprint or not begun_here(config.output, fingerprint):
+        adopted = _accept(config, energies, fingerprint, digest, trust, message or (lambda sentence: None))
+    with claimed(config.output, fingerprint, has_checkpoint=last_checkpoint(config) is not None, adopt=adopted):
+        note_begun(config.output, fingerprint)
         target = config.output / config.name
         resumed_from = None
         if not target.is_dir():
             if not is_trained(config):
-                resumed_from = _train(config, energies, parts, show)
+                resumed_from = _train(config, energies, digest, parts, show)
             show(TrainingProgress("testing", config.epochs, config.epochs))
             _finish(config, config_path, energies, parts, target, peers)
     return TrainingResult(read_potential(target), resumed_from, frames.dropped)
@@ -122,47 +125,60 @@ def _check_frames(config: MaceConfig, parts: Mapping[str, Sequence[Frame]]) -> N
         raise TrainingError(f"batch: {config.batch} is more than the {len(parts['train'])} training frames")
 
 
-def _atomic_energies(config: MaceConfig, frames: FrameSet, train: Sequence[Frame]) -> AtomicEnergies | None:
-    """Energies of free atoms, given, isolated or fitted; None where MACE takes them from the foundation."""
+def _atomic_energies(config: MaceConfig, frames: FrameSet, train: Sequence[Frame]) -> AtomicEnergies:
+    """Energies of free atoms, given, isolated or fitted; without values where MACE takes them from the foundation."""
     given = config.atomic_energies_eV
-    if config.foundation is not None and not isinstance(given, dict):
-        return None
+    if given == "foundation":
+        return AtomicEnergies({})
     known = frames.isolated | (given if isinstance(given, dict) else {})
     energies = fit_atomic_energies(train, config.elements, known)
+    if config.foundation is not None and not isinstance(given, dict):
+        energies = AtomicEnergies({}, fit_atomic_energies(train, config.elements, {}).relations)
     for sentence in energies.warnings():
         warnings.warn(sentence, stacklevel=3)
     return energies
 
 
-def _accept(config: MaceConfig, energies: AtomicEnergies | None, trust: bool, message: Message) -> bool:
-    """Refuse, or accept where `trust` says so, what would be loaded; whether a foreign run is taken over."""
-    if recorded_fingerprint(config.output) == config.fingerprint():
-        return False
-    foreign = holds_anything(config.output) and (is_trained(config) or last_checkpoint(config) is not None)
-    files: list[tuple[str, Path]] = []
+def _accept(
+    config: MaceConfig, energies: AtomicEnergies, fingerprint: str, digest: str, trust: bool, message: Message
+) -> bool:
+    """Accept what a new training would load, if it is trusted and fits; whether a foreign run is to be taken over."""
+    last = last_checkpoint(config)
+    of_others = recorded_fingerprint(config.output) not in (None, fingerprint)
+    foreign = not of_others and (is_trained(config) or last is not None)
     if foreign:
-        last = last_checkpoint(config)
         file = final_model(config) if is_trained(config) or last is None else last.file
-        files.append(("output: a run of mace_run_train that this command did not start; its model", file))
+        run_digest = sha256_of(file)
+        what = "output: a run of mace_run_train that this command did not start; its model"
+        _require_trust(what, file, run_digest, trust, message)
+        if is_trained(config):
+            with accepting(run_digest):
+                _check_adopted(config, load_model(file), energies)
     if config.foundation is not None:
-        files.append(("foundation:", config.foundation))
-    for what, file in files:
-        digest = sha256_of(file)
-        if not (trust or is_trusted(digest)):
-            raise TrainingError(
-                f"{what} {file} (SHA-256 {digest}) runs code when it is loaded: if you know where it comes from, "
-                "accept it with --trust"
-            )
-        message(f"accepting {file} with SHA-256 {digest}")
-    if foreign and is_trained(config):
-        file = final_model(config)
-        with accepting(sha256_of(file)):
-            _check_adopted(config, load_model(file), energies)
+        _require_trust("foundation:", config.foundation, digest, trust, message)
+        check_foundation(config, look_into(config.foundation, digest))
     return foreign
 
 
+def _require_trust(what: str, file: Path, digest: str, trust: bool, message: Message) -> None:
+    if is_trusted(digest):
+        return
+    for sentence in Offer(file, file.stat().st_size, digest, None, "mliap", pickle_contents(file)).sentences:
+        message(sentence)
+    if not trust:
+        raise TrainingError(
+            f"{what} {file} (SHA-256 {digest}) runs code when it is loaded: if you know where it comes from, "
+            "accept it with --trust"
+        )
+    message(f"accepting {file} with SHA-256 {digest}")
+
+
 def _train(
-    config: MaceConfig, energies: AtomicEnergies | None, parts: Mapping[str, Sequence[Frame]], show: ProgressCallback
+    config: MaceConfig,
+    energies: AtomicEnergies,
+    digest: str,
+    parts: Mapping[str, Sequence[Frame]],
+    show: ProgressCallback,
 ) -> int | None:
     show(TrainingProgress("preparing", 0, config.epochs))
     data = config.output / "data"
@@ -174,19 +190,19 @@ def _train(
     if config.foundation is not None:
         foundation = config.output / _FOUNDATION_COPY
         shutil.copyfile(config.foundation, foundation)
-        check_foundation(config, look_into(foundation, sha256_of(config.foundation)))
-    if energies is None:
-        words = {None: "estimated", "estimate": "estimated", "foundation": "foundation"}
-        given = words[config.atomic_energies_eV if isinstance(config.atomic_energies_eV, str) else None]
-    else:
+        if sha256_of(foundation) != digest:
+            raise TrainingError(f"foundation: {config.foundation} was changed just now")
+    if energies.values:
         given = str(_by_atomic_number(energies.values))
+    else:
+        given = "foundation" if config.atomic_energies_eV == "foundation" else "estimated"
     return run_mace(config, mace_arguments(config, given, foundation), len(parts["train"]), show)
 
 
 def _finish(
     config: MaceConfig,
     config_path: Path,
-    energies: AtomicEnergies | None,
+    energies: AtomicEnergies,
     parts: Mapping[str, Sequence[Frame]],
     target: Path,
     peers: Mapping[str, tuple[SetErrors, ...]],
@@ -209,8 +225,7 @@ def _finish(
                 "atomic_energies_eV": _energies_of(model),
             },
         )
-        limits = energies.warnings() if energies else ()
-        write_potential(target, config, config_path, trained, parts, peer_errors=peers, limits=limits)
+        write_potential(target, config, config_path, trained, parts, peer_errors=peers, limits=energies.warnings())
 
 
 def _energies_of(model: Any) -> dict[str, float]:
@@ -219,7 +234,7 @@ def _energies_of(model: Any) -> dict[str, float]:
     return {element: round(float(value), 6) for element, value in zip(mace_elements(model), values, strict=True)}
 
 
-def _check_adopted(config: MaceConfig, model: Any, energies: AtomicEnergies | None) -> None:
+def _check_adopted(config: MaceConfig, model: Any, energies: AtomicEnergies) -> None:
     """Refuse a run of `mace_run_train` that is not what the training file says, as far as its files tell."""
     begin = f"output: the run in {config.output} is not the one of the training file"
     if set(mace_elements(model)) != set(config.elements):
@@ -232,14 +247,16 @@ def _check_adopted(config: MaceConfig, model: Any, energies: AtomicEnergies | No
             "cutoff_A": float(f"{float(model.r_max):.6g}"),
             "interactions": int(model.num_interactions),
             "channels": model.node_embedding.linear.irreps_out.count("0e"),
-            "max_L": model.products[0].linear.irreps_out.lmax,
+            # a single layer keeps invariants alone, whatever was asked for
+            "max_L": model.products[0].linear.irreps_out.lmax if len(model.products) > 1 else numbers["max_L"],
+            "correlation": len(model.products[0].symmetric_contractions.contractions[0].weights) + 1,
             "max_ell": model.spherical_harmonics.irreps_out.lmax,
         }
         for key, value in own.items():
             if value != numbers[key]:
                 raise TrainingError(f"{begin}: its {key} is {value:g}, not {numbers[key]:g}")
     found = _energies_of(model)
-    for element, energy in energies.values.items() if energies else ():
+    for element, energy in energies.values.items():
         if abs(found[element] - energy) > 1e-4:
             raise TrainingError(
                 f"{begin}: its atomic energy of {element} is {found[element]:g} eV, that of these frames {energy:g} eV"

@@ -17,6 +17,7 @@ from napos_lmp.backends.mliap import load_model
 from napos_lmp.training.dataset import Array, Frame, type_order, virial_of_stress
 
 _FRAMES_AT_ONCE = 16
+_ATOMS_AT_ONCE = 500
 
 
 @dataclass(frozen=True)
@@ -101,7 +102,7 @@ def _graphs(frames: Sequence[Frame], elements: Sequence[str], cutoff: float, hea
     from ase.data import atomic_numbers
 
     table = AtomicNumberTable([atomic_numbers[element] for element in elements])
-    for start in range(0, len(frames), _FRAMES_AT_ONCE):
+    for some in _by_size(frames):
         configurations = [
             Configuration(
                 atomic_numbers=np.array([atomic_numbers[symbol] for symbol in frame.symbols]),
@@ -112,11 +113,23 @@ def _graphs(frames: Sequence[Frame], elements: Sequence[str], cutoff: float, hea
                 pbc=(True, True, True),
                 head=head,
             )
-            for frame in frames[start : start + _FRAMES_AT_ONCE]
+            for frame in some
         ]
         yield Batch.from_data_list(
             [AtomicData.from_config(item, z_table=table, cutoff=cutoff, heads=[head]) for item in configurations]
         )
+
+
+def _by_size(frames: Sequence[Frame]) -> Iterator[list[Frame]]:
+    """Frames in their order, as many at once as stay near a number of atoms that fits in memory."""
+    some: list[Frame] = []
+    for frame in frames:
+        some.append(frame)
+        if sum(len(other.symbols) for other in some) >= _ATOMS_AT_ONCE:
+            yield some
+            some = []
+    if some:
+        yield some
 
 
 @contextmanager

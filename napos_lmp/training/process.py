@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ctypes
 import fcntl
+import hashlib
 import json
 import os
 import shutil
@@ -15,6 +16,8 @@ from pathlib import Path
 
 from napos_lmp import __version__
 from napos_lmp.errors import TrainingError
+from napos_lmp.records import Record, write_record
+from napos_lmp.resources import home_folder
 
 STATE_NAME = "training.json"
 POLL_SECONDS = 0.5
@@ -27,9 +30,14 @@ def recorded_fingerprint(output: Path) -> str | None:
     return str(json.loads(text)["fingerprint"]) if text else None
 
 
-def holds_anything(output: Path) -> bool:
-    """Whether a path is a file, or a folder that is not empty and belongs to no training."""
-    return output.exists() and not (output / STATE_NAME).is_file() and (not output.is_dir() or any(output.iterdir()))
+def begun_here(output: Path, fingerprint: str) -> bool:
+    """Whether this user began this training in this folder, or accepted what was in it, so that it may be loaded."""
+    return _own_record(output, fingerprint).is_file()
+
+
+def note_begun(output: Path, fingerprint: str) -> None:
+    """Remember among the user's own files that a training was begun in a folder."""
+    write_record(_own_record(output, fingerprint), _Begun(output=str(output.resolve()), fingerprint=fingerprint))
 
 
 @contextmanager
@@ -52,7 +60,7 @@ def claimed(output: Path, fingerprint: str, *, has_checkpoint: bool, adopt: bool
     TrainingError
         If the folder holds something else or a training of other settings, or another process is training in it.
     """
-    if holds_anything(output) and not adopt:
+    if _holds_anything(output) and not adopt:
         raise TrainingError(f"output: {output} exists and holds no training; choose an empty folder")
     output.mkdir(parents=True, exist_ok=True)
     with (output / STATE_NAME).open("a+", encoding="utf-8") as stream:
@@ -104,6 +112,21 @@ def child(
 def usable_threads(wanted: int | None) -> int:
     """Threads of a training: those wanted, else one for each core that this process may use."""
     return wanted or len(os.sched_getaffinity(0))
+
+
+def _holds_anything(output: Path) -> bool:
+    """Whether a path is a file, or a folder that is not empty and belongs to no training."""
+    return output.exists() and not (output / STATE_NAME).is_file() and (not output.is_dir() or any(output.iterdir()))
+
+
+class _Begun(Record):
+    output: str
+    fingerprint: str
+
+
+def _own_record(output: Path, fingerprint: str) -> Path:
+    name = hashlib.sha256(f"{output.resolve()}\n{fingerprint}".encode()).hexdigest()
+    return home_folder() / "trainings" / f"{name}.json"
 
 
 def _end_with_parent() -> None:
