@@ -1,6 +1,7 @@
 """The CPU bridge against MACE's own calculator, ASE's Lennard-Jones and LAMMPS's own bookkeeping."""
 
 import copy
+import pickle
 import re
 import signal
 import subprocess
@@ -19,7 +20,7 @@ from tiny_mace import ELEMENTS, save_tiny_mace, tiny_mace
 
 from napos_lmp.backends.pairs import PairFinder
 from napos_lmp.backends.unified import UnifiedEvaluator
-from napos_lmp.engine import check_deck, read_run_record, run_deck
+from napos_lmp.engine import check_deck, probes, read_run_record, run_deck
 from napos_lmp.engine.bridge import read_commands, split_arguments
 from napos_lmp.errors import PotentialError, PreflightError
 from napos_lmp.manifest import read_manifest
@@ -170,7 +171,7 @@ def test_foreign_object_agrees_with_lennard_jones_of_ase(kind):
     np.testing.assert_allclose(atoms.get_potential_energies(), energies + neighbours * shift / 2, rtol=0, atol=1e-12)
     assert atoms.get_potential_energy() == pytest.approx(atoms.get_potential_energies().sum(), abs=1e-12)
     atoms.pbc = (True, True, False)
-    with pytest.raises(PotentialError, match=r"pbc is \[True, True, False\]; .* works in periodic cells only"):
+    with pytest.raises(PotentialError, match=r"pbc is \[True, True, False\]; .* is evaluated in periodic cells only"):
         atoms.get_forces()
 
 
@@ -348,6 +349,16 @@ def fake_lammps(folder: Path, version: str, packages: str) -> Path:
     return program
 
 
+class Planted:
+    """Makes a file when it is unpickled."""
+
+    def __init__(self, path: Path):
+        self.path = path
+
+    def __reduce__(self):
+        return Path.touch, (self.path,)
+
+
 @pytest.mark.parametrize(
     ("version", "packages", "sentence"),
     [
@@ -399,8 +410,11 @@ def test_what_is_wrong_with_the_model_is_said_before_the_first_step(make_deck, t
     assert checks["packages"].sentence == "without KOKKOS, ML-IAP, PYTHON: through the CPU bridge"
     assert checks["potential in LAMMPS"].sentence == "the model does not know Se; it knows O Na P S"
 
+    planted = tmp_path / "planted"
     (deck / "potential/model.pt").unlink()
-    (deck / "potential/model.pt").write_bytes(b"changed")
+    (deck / "potential/model.pt").write_bytes(pickle.dumps(Planted(planted)))
+    probes._load_potential.cache_clear()
     checks = {check.name: check for check in check_deck(deck, force=True)}
-    assert checks["potential in LAMMPS"].status == "fail"
+    assert checks["potential"].status == checks["potential in LAMMPS"].status == "fail"
     assert "has not been accepted here and is not opened" in checks["potential in LAMMPS"].sentence
+    assert not planted.exists()

@@ -29,7 +29,7 @@ class _Path:
     coefficients: torch.Tensor
 
 
-class FusedConvolution(torch.nn.Module):
+class FusedConvolution(torch.nn.Module):  # type: ignore[misc]  # torch is not followed by mypy
     """Does what an e3nn channel-wise tensor product followed by a sum over pairs does.
 
     Parameters

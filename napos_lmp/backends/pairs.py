@@ -55,11 +55,13 @@ class PairFinder:
     def __init__(self, cutoff: float, skin: float = SKIN_A) -> None:
         self.cutoff, self.skin = cutoff, skin
         self.builds = 0
-        self._first = self._second = np.empty(0, np.int32)
-        self._images = np.empty((0, 3))
-        self._image_of = np.empty(0, np.intp)
-        self._built_inverse = np.empty((3, 3))
-        self._built_fractional = self._fractional = np.empty((0, 3))
+        self._first: Integers = np.empty(0, np.int32)
+        self._second: Integers = np.empty(0, np.int32)
+        self._images: Floats = np.empty((0, 3))
+        self._image_of: NDArray[np.intp] = np.empty(0, np.intp)
+        self._built_inverse: Floats = np.empty((3, 3))
+        self._built_fractional: Floats = np.empty((0, 3))
+        self._fractional: Floats = np.empty((0, 3))
 
     def find(self, positions: Floats, cell: Floats) -> Pairs:
         """The pairs of atoms at `positions` (n_atoms, 3) in the cell whose rows are its edges, both in A.
@@ -91,7 +93,7 @@ class PairFinder:
 
         self.builds += 1
         self._fractional = fractional - np.floor(fractional)
-        self._built_fractional, self._built_inverse = self._fractional, np.linalg.inv(cell)
+        self._built_fractional, self._built_inverse = self._fractional, np.linalg.inv(cell).astype(np.float64)
         first, second, images = neighbour_list(
             "ijS",
             positions=self._fractional @ cell,
@@ -102,4 +104,4 @@ class PairFinder:
         order = np.argsort(first, kind="stable")
         self._first, self._second = first[order].astype(np.int32), second[order].astype(np.int32)
         distinct, image_of = np.unique(images[order], axis=0, return_inverse=True)
-        self._images, self._image_of = distinct.astype(float).reshape(-1, 3), image_of.reshape(-1)
+        self._images, self._image_of = distinct.reshape(-1, 3).astype(np.float64), image_of.reshape(-1)

@@ -143,8 +143,6 @@ class UnifiedEvaluator:
     """
 
     def __init__(self, unified: Any, elements: Sequence[str], *, skin: float = SKIN_A) -> None:
-        from napos_lmp.backends.mace_fast import hasten
-
         known = [str(element) for element in unified.element_types]
         if unknown := [element for element in elements if element not in known]:
             raise PotentialError(f"the model does not know {', '.join(unknown)}; it knows {' '.join(known)}")
@@ -153,7 +151,10 @@ class UnifiedEvaluator:
         self.pairs = PairFinder(self.cutoff, skin)
         self._n_elements = len(known)
         self._element_of_type = np.array([known.index(element) for element in elements], dtype=np.int32)
-        hasten(unified)
+        if hasattr(unified, "model"):
+            from napos_lmp.backends.mace_fast import hasten
+
+            hasten(unified)
 
     def evaluate(self, positions: Floats, cell: Floats, types: NDArray[np.integer[Any]]) -> Evaluation:
         """Energy, forces and virial.
