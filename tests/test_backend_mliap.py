@@ -241,9 +241,17 @@ def test_file_that_is_not_there(load, tmp_path: Path):
         load(tmp_path / "none.model")
 
 
-def test_deepmd_potentials_have_nothing_to_export():
-    with pytest.raises(PotentialError, match="is a deepmd model"):
-        export_potential("napos-deepmd", "gpu")
+def test_command_line_exports_by_name(cpu_file: Path, tmp_path: Path):
+    from typer.testing import CliRunner
+
+    from napos_lmp.cli.app import app
+
+    done = CliRunner().invoke(app, ["export", "tiny", "--for", "cpu", "--output", str(tmp_path / "model.pt")])
+    assert done.exit_code == 0
+    assert sha256_of(tmp_path / "model.pt") == sha256_of(cpu_file)
+    refused = CliRunner().invoke(app, ["export", "napos-deepmd", "--for", "gpu"])
+    assert "is a deepmd model" in str(refused.exception)
+    assert CliRunner().invoke(app, ["export", "tiny"]).exit_code == 2, "cpu or gpu must be said"
 
 
 def test_pair_styles_are_chosen_by_name():

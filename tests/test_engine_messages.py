@@ -11,6 +11,30 @@ from napos_lmp.engine.messages import explain
     ("text", "words"),
     [
         ("ERROR: Unrecognized pair style 'deepmd' (src/src/force.cpp:275)", "LAMMPS_PLUGIN_PATH"),
+        (
+            "AttributeError: 'mliap_unified_couple.MLIAPDataPy' object has no attribute 'forward_exchange'\n"
+            "ERROR: Running mliappy unified compute_forces failure. (src/ML-IAP/mliap_unified.cpp:82)",
+            "the switches in potential.lammps",
+        ),
+        ("ERROR: Cannot use -kokkos on without KOKKOS installed (src/lammps.cpp:610)", "was built without KOKKOS"),
+        (
+            "ValueError: GPU requested but tensor is on CPU. Set MACE_ALLOW_CPU=true to allow CPU computation.",
+            "was exported for GPUs alone",
+        ),
+        ("ModuleNotFoundError: No module named 'mace'", "the Python inside LAMMPS did not find mace"),
+        (
+            "ModuleNotFoundError: No module named 'cuequivariance_torch.primitives'",
+            "the Python inside LAMMPS did not find cuequivariance_torch",
+        ),
+        (
+            "_pickle.UnpicklingError: Weights only load failed. This file can",
+            "this LAMMPS is older than the torch in it",
+        ),
+        ("AttributeError: 'dict' object has no attribute 'interface'", "no exported object"),
+        ("ERROR: Unrecognized pair style 'mliap/kk' (src/force.cpp:275)", "has no pair style mliap with Python"),
+        ("ERROR: Using pair_style mliap unified requires ML-IAP with python support", "MLIAP_ENABLE_PYTHON"),
+        ("ERROR: Unrecognized pair style 'symmetrix/mace' (src/force.cpp:275)", "built with Symmetrix"),
+        ("ERROR: Unrecognized pair style 'mace' (src/force.cpp:275)", "ML-MACE"),
         ("ERROR: Unrecognized fix style 'plumed' (src/modify.cpp:905)", "has no fix style plumed"),
         (
             "implib-gen: libcudart.so.12: failed to load library 'libcudart.so.12' via callback 'DP_cudart_dlopen'",

@@ -110,8 +110,12 @@ def refuse_without_cpu_permission(unified: Any, file: Path) -> None:
 
 def versions(form: Form) -> dict[str, str]:
     """Versions of the packages that an exported file depends on; empty for one that is not installed."""
-    further = {"gpu": ("cuequivariance", "cuequivariance-torch"), "symmetrix": ("symmetrix",)}
-    return {name: _version(name) for name in ("mace-torch", "torch", "e3nn", *further.get(form, ()))}
+    found = {name: _version(name) for name in ("mace-torch", "torch", "e3nn")}
+    if form == "gpu":
+        found |= {name: _version(name) for name in ("cuequivariance", "cuequivariance-torch")}
+    if form == "symmetrix":
+        found["symmetrix"] = _version("symmetrix") or _version("symmetrix-xl")
+    return found
 
 
 def export_mace(potential: Potential, target: Path, form: Form, *, head: str | None, precision: str | None) -> None:

@@ -6,9 +6,9 @@ import hashlib
 import io
 import json
 import os
-import subprocess
 import sys
 import warnings
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -87,9 +87,9 @@ def _write_libtorch(model: Any, head: str, target: Path) -> None:
 
 
 def _write_symmetrix(source: Path, elements: tuple[str, ...], head: str, target: Path) -> None:
-    program = "from symmetrix.cli.extract_mace import main; main()"
-    model = ["--model", str(source), "--chemical-symbols", *elements, "--head", head, "--output", str(target)]
-    subprocess.run([sys.executable, "-c", program, *model], check=True)
+    options = ["--model", str(source), "--chemical-symbols", *elements, "--head", head, "--output", str(target)]
+    sys.argv = ["symmetrix_extract_mace", *options]
+    import_module("symmetrix.cli.extract_mace").main()
 
 
 if __name__ == "__main__":
