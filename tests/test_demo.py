@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 from tiny_mace import save_tiny_mace
 
-from napos_lmp.demo import STUDY_FILE, demo_study
+from napos_lmp.demo import STUDY_FILE, demo_study, write_demo
 from napos_lmp.errors import PotentialError
 from napos_lmp.potential import add_model_file
 from napos_lmp.report import write_report
@@ -35,3 +35,11 @@ def test_smaller_cells_are_owned_up_to_in_the_report(mace: str, tmp_path: Path):
     write_decks(study, tmp_path / "demo")
     page = write_report(tmp_path / "demo").read_text(encoding="utf-8")
     assert f"cells hold {study.atoms} atoms with {mace} instead of {usual.atoms}" in page
+
+
+def test_two_demos_in_one_folder_are_compared(mace: str, tmp_path: Path):
+    for potential in ("napos-deepmd", mace):
+        write_demo(tmp_path / "demo", potential)
+    page = write_report(tmp_path / "demo").read_text(encoding="utf-8")
+    assert "Potentials side by side" in page
+    assert "was not run alike (tiny-mace: 78 atoms" in page
