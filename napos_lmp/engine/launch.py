@@ -55,6 +55,7 @@ def plan_launch(
     ranks: int = 1,
     threads: int = 1,
     gpus: int = 0,
+    gpu_aware: bool = True,
 ) -> Launch:
     """Decide how to start LAMMPS for a potential.
 
@@ -71,6 +72,8 @@ def plan_launch(
         Packages that LAMMPS needs, as the deck says; by default as the back-end says.
     ranks, threads, gpus : int
         MPI ranks on this machine, threads of each, and GPUs that the deck was made for.
+    gpu_aware : bool
+        Whether MPI passes memory of GPUs on by itself.
 
     Raises
     ------
@@ -80,7 +83,7 @@ def plan_launch(
     needed = backend.lammps_packages if packages is None else tuple(packages)
     missing = [package for package in needed if package not in lammps.packages]
     if not missing:
-        switches = backend.launch_arguments(gpus=min(gpus, ranks), threads=threads)
+        switches = backend.launch_arguments(gpus=min(gpus, ranks), threads=threads, gpu_aware=gpu_aware)
         return Launch(lammps, switches, _doubts(lammps) if "ML-IAP" in needed else ())
     if not (backend.bridged and lammps.library):
         raise PreflightError(explain_missing_packages(lammps, missing, backend))
@@ -105,6 +108,7 @@ def plan_deck_launch(lammps: Lammps, manifest: Manifest, ranks: int, threads: in
         ranks=ranks,
         threads=threads or default_threads(ranks),
         gpus=manifest.gpus,
+        gpu_aware=manifest.gpu_aware,
     )
 
 
