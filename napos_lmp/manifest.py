@@ -88,7 +88,8 @@ class PotentialRecord(Record):
 class Manifest(Record):
     """Everything a reader of the deck needs to know.
 
-    `gpus` are those of each node that the deck was made for, `gpu_aware` says that MPI passes their memory on by itself.
+    `gpus` are those of each node that the deck was made for, `gpu_aware` says that MPI passes their memory on by
+    itself.
     """
 
     schema_version: Literal[1] = 1
