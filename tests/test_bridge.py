@@ -19,7 +19,7 @@ from ase.io import read
 from tiny_mace import ELEMENTS, save_tiny_mace, tiny_mace
 
 from napos_lmp.backends.pairs import PairFinder
-from napos_lmp.backends.unified import UnifiedEvaluator
+from napos_lmp.backends.unified import UnifiedData, UnifiedEvaluator
 from napos_lmp.engine import check_deck, probes, read_run_record, run_deck
 from napos_lmp.engine.bridge import read_commands, split_arguments
 from napos_lmp.errors import PotentialError, PreflightError
@@ -107,8 +107,15 @@ def test_twenty_configurations_agree_with_the_model_s_own_calculator(model, calc
         np.testing.assert_allclose(found.energies, atoms.get_potential_energies(), rtol=0, atol=1e-9, err_msg=name)
         total = found.virial[[0, 1, 2, 0, 0, 1], [0, 1, 2, 1, 2, 2]]
         np.testing.assert_allclose(found.virials.sum(0), total, rtol=0, atol=1e-9, err_msg=name)
-    blocks = unified.model.model.interactions
-    assert [type(block.conv_tp).__name__ for block in blocks] == ["FusedConvolution"] * 2
+    assert parts(unified) == ["FusedConvolution", "FoldedNetwork"] * 2 + ["FusedContraction"] * 3
+
+
+def parts(unified) -> list[str]:
+    """Kinds of the parts of a model that are replaced by faster ones."""
+    mace = unified.model.model
+    found = [part for block in mace.interactions for part in (block.conv_tp, block.conv_tp_weights)]
+    found += [part for block in mace.products for part in block.symmetric_contractions.contractions]
+    return [type(part).__name__ for part in found]
 
 
 def test_single_precision_agrees_to_round_off(model):
@@ -132,13 +139,51 @@ def test_unknown_element_is_named(model):
         UnifiedEvaluator(exported(model), ("Na", "Ge"))
 
 
-def test_a_block_of_another_kind_is_left_alone(model):
+def test_parts_of_another_kind_are_left_alone(model):
+    """A product that is not channel by channel, and an activation without the constant that e3nn gives it."""
+    import torch
+
+    atoms = configurations()["frame 3"]
     changed = exported(model)
-    product = changed.model.model.interactions[0].conv_tp
-    product.instructions[0] = product.instructions[0]._replace(connection_mode="uvv")
-    UnifiedEvaluator(changed, ELEMENTS)
-    kinds = [type(block.conv_tp).__name__ for block in changed.model.model.interactions]
-    assert kinds == ["TensorProduct", "FusedConvolution"]
+    first, second = changed.model.model.interactions
+    first.conv_tp.instructions[0] = first.conv_tp.instructions[0]._replace(connection_mode="uvv")
+    second.conv_tp_weights.layer0.act = torch.nn.SiLU()
+    types = np.array([ELEMENTS.index(symbol) for symbol in atoms.symbols], dtype=np.int32)
+    as_exported = UnifiedData(PairFinder(4.0).find(atoms.positions, atoms.cell.array), types, 4)
+    changed.compute_forces(as_exported)
+    found = evaluate(changed, atoms)
+    assert parts(changed)[:4] == ["TensorProduct", "FoldedNetwork", "FusedConvolution", "FullyConnectedNet"]
+    assert found.energy == pytest.approx(as_exported.energy, abs=1e-10)
+    np.testing.assert_allclose(found.pair_forces, as_exported.pair_forces, rtol=0, atol=1e-12)
+
+
+@pytest.mark.parametrize(("channels", "degree", "largest_l"), [(4, 1, 1), (4, 3, 2), (3, 3, 3)])
+def test_contractions_of_each_degree_agree_in_value_and_gradient(channels, degree, largest_l):
+    import torch
+    from e3nn import o3
+    from mace.modules.symmetric_contraction import SymmetricContraction
+
+    from napos_lmp.backends.mace_contraction import FusedContraction
+
+    torch.manual_seed(degree)
+    before = torch.get_default_dtype()
+    torch.set_default_dtype(torch.float64)
+    try:
+        irreps = o3.Irreps([(channels, (degree_l, (-1) ** degree_l)) for degree_l in range(largest_l + 1)])
+        whole = SymmetricContraction(irreps, f"{channels}x0e+{channels}x1o", degree, num_elements=3)
+    finally:
+        torch.set_default_dtype(before)
+    elements = torch.nn.functional.one_hot(torch.tensor([2, 0, 2, 1, 0, 0]), 3).double()
+    for contraction in whole.contractions:
+        results = []
+        for operation in (contraction, FusedContraction(contraction)):
+            features = torch.linspace(-1, 1, 6 * channels * (largest_l + 1) ** 2, dtype=torch.float64).sin()
+            features = features.view(6, channels, -1).requires_grad_(True)
+            value = operation(features, elements)
+            (gradient,) = torch.autograd.grad((value * value.detach().cos()).sum(), features)
+            results.append((value.detach(), gradient))
+        for one, two in zip(*results, strict=True):
+            torch.testing.assert_close(one, two, rtol=1e-12, atol=1e-12)
 
 
 @pytest.mark.parametrize("kind", ["python", "tensor"])

@@ -1,179 +1,165 @@
-"""A MACE model's convolutions as batched matrix products, equal to round-off and several times faster on a CPU.
+"""A MACE model made faster on a CPU while it is loaded, with results that are equal to round-off.
 
-e3nn forms for every pair of atoms the whole product of features and spherical harmonics and only then sums over pairs.
-Here the sum over the pairs of an atom is the inner dimension of a matrix product. With w the radial weights, x the
-features of the second atom, Y the spherical harmonics and C the coupling coefficients of a path, an atom's message is
-
-    m[u, k] = sum_pairs,a  (w[pair, u] x[pair, a, u])  (sum_b C[a, b, k] Y[pair, b])
-
-MACE's interaction blocks take such an operation through their own door for fused convolutions (`conv_fusion`).
+Three of its parts are replaced: convolutions (:mod:`napos_lmp.backends.mace_convolution`), symmetric contractions
+(:mod:`napos_lmp.backends.mace_contraction`), and the radial networks, whose constant factors are multiplied into their
+weights. MACE's interaction blocks take a convolution through their own door for fused ones (`conv_fusion`).
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
 
-_TOLERANCE = {torch.float32: 2e-5, torch.float64: 1e-12}
+from napos_lmp.backends.mace_contraction import FusedContraction
+from napos_lmp.backends.mace_convolution import FusedConvolution
 
+_TOLERANCE = {torch.float32: 5e-5, torch.float64: 1e-12}
+_N_ATOMS, _N_PAIRS = 5, 60
 
-@dataclass(frozen=True)
-class _Path:
-    """One instruction of the tensor product: the numbers of its parts and its coefficients C[a, b, k]."""
-
-    features: int
-    harmonics: int
-    weights: int
-    coefficients: torch.Tensor
-
-
-class FusedConvolution(torch.nn.Module):  # type: ignore[misc]  # torch is not followed by mypy
-    """Does what an e3nn channel-wise tensor product followed by a sum over pairs does.
-
-    Parameters
-    ----------
-    product : e3nn.o3.TensorProduct
-        With "uvu" instructions, weights given from outside and one channel of spherical harmonics.
-
-    Raises
-    ------
-    ValueError
-        If it is another kind of product.
-    """
-
-    def __init__(self, product: Any) -> None:
-        super().__init__()
-        self._paths = _read_paths(product)
-        self._dimensions = [part.dim for part in product.irreps_in1]
-        self._sizes_of_features = [part.ir.dim for part in product.irreps_in1]
-        self._sizes_of_harmonics = [part.ir.dim for part in product.irreps_in2]
-        self._channels_of_weights = [product.irreps_in1[ins.i_in1].mul for ins in product.instructions]
-        self.weight_numel = product.weight_numel
-
-    def forward(
-        self, node_feats: torch.Tensor, edge_attrs: torch.Tensor, tp_weights: torch.Tensor, edge_index: torch.Tensor
-    ) -> torch.Tensor:
-        """Messages (n_atoms, dimension of the product) from features of atoms, and harmonics and weights of pairs."""
-        n_atoms = node_feats.shape[0]
-        slots, width = _slots(edge_index[1], n_atoms)
-        senders = edge_index.new_zeros(n_atoms * width)
-        senders[slots] = edge_index[0]
-        weights = _spread(tp_weights, slots, n_atoms * width).split(self._channels_of_weights, 1)
-        harmonics = _spread(edge_attrs, slots, n_atoms * width).split(self._sizes_of_harmonics, 1)
-        features = [
-            part.view(n_atoms, -1, size).transpose(1, 2).reshape(n_atoms, -1).index_select(0, senders)
-            for part, size in zip(node_feats.split(self._dimensions, 1), self._sizes_of_features, strict=True)
-        ]
-        messages = []
-        for path in self._paths:
-            size_in, size_harmonics, size_out = path.coefficients.shape
-            weighted = features[path.features].view(n_atoms * width, size_in, -1) * weights[path.weights].unsqueeze(1)
-            mixing = path.coefficients.transpose(0, 1).reshape(size_harmonics, size_in * size_out)
-            coupling = harmonics[path.harmonics] @ mixing
-            message = torch.bmm(
-                weighted.view(n_atoms, width * size_in, -1).transpose(1, 2),
-                coupling.view(n_atoms, width * size_in, size_out),
-            )
-            messages.append(message.reshape(n_atoms, -1))
-        return torch.cat(messages, dim=1)
+Operation = Callable[..., torch.Tensor]
 
 
 def hasten(unified: Any) -> int:
-    """Put fused convolutions into the MACE model of an exported object; the number of blocks that were changed.
+    """Replace the slow parts of the MACE model in an exported object; the number of parts that were replaced.
 
-    A block is left as it is when its product is of another kind, or when the fused form, tried on random numbers,
-    differs by more than round-off. Other objects are left alone.
+    A part is left as it is when it is of another kind, or when its replacement, tried on random numbers, differs in
+    value or gradient by more than round-off. Other objects are left alone.
     """
-    model = getattr(getattr(unified, "model", None), "model", None)
-    changed = 0
-    for block in getattr(model, "interactions", ()):
-        if hasattr(block, "conv_fusion") or not hasattr(block, "conv_tp"):
-            continue
-        try:
-            fused = FusedConvolution(block.conv_tp)
-        except (ValueError, AttributeError):
-            continue
-        if _agrees(block.conv_tp, fused):
-            block.conv_tp, block.conv_fusion = fused, True
-            changed += 1
-    return changed
-
-
-def _read_paths(product: Any) -> list[_Path]:
-    """Paths in the order of the output; coefficients are read off by multiplying unit vectors."""
-    simple = product.shared_weights is False and all(
-        ins.connection_mode == "uvu" and ins.has_weight and product.irreps_in2[ins.i_in2].mul == 1
-        for ins in product.instructions
+    model: Any = getattr(getattr(unified, "model", None), "model", None)
+    if not isinstance(model, torch.nn.Module):
+        return 0
+    dtype = next((parameter.dtype for parameter in model.parameters()), None)
+    if dtype not in _TOLERANCE:
+        return 0
+    interactions = [block for block in getattr(model, "interactions", ()) if not hasattr(block, "conv_fusion")]
+    products = getattr(model, "products", ())
+    random = _Random(dtype)
+    return sum(
+        (
+            sum(_hasten_convolution(block, random) for block in interactions),
+            sum(_hasten_network(block, random) for block in interactions),
+            sum(_hasten_contractions(block, random) for block in products),
+        )
     )
-    outputs = [ins.i_out for ins in product.instructions]
-    if not simple or sorted(outputs) != list(range(len(product.irreps_out))):
-        raise ValueError("not a channel-wise product with outer weights")
-    couplings = _couplings(product)
-    paths = {}
-    for number, ins in enumerate(product.instructions):
-        features = product.irreps_in1.slices()[ins.i_in1].start
-        harmonics = product.irreps_in2.slices()[ins.i_in2]
-        result = product.irreps_out.slices()[ins.i_out].start
-        # of channel 0 of the features and channel 0 of the result
-        coefficients = couplings[
-            features : features + product.irreps_in1[ins.i_in1].ir.dim,
-            harmonics,
-            result : result + product.irreps_out[ins.i_out].ir.dim,
-        ]
-        paths[ins.i_out] = _Path(ins.i_in1, ins.i_in2, number, coefficients.contiguous())
-    return [paths[number] for number in sorted(paths)]
 
 
-def _couplings(product: Any) -> torch.Tensor:
-    """The product of each pair of unit vectors, all weights being 1: (dim 1, dim 2, dim out)."""
-    dtype = _dtype(product)
-    size_1, size_2 = product.irreps_in1.dim, product.irreps_in2.dim
-    left = torch.eye(size_1, dtype=dtype).repeat_interleave(size_2, 0)
-    right = torch.eye(size_2, dtype=dtype).repeat(size_1, 1)
-    with torch.no_grad():
-        result: torch.Tensor = product(left, right, torch.ones(len(left), product.weight_numel, dtype=dtype))
-    return result.view(size_1, size_2, -1)
+class FoldedNetwork(torch.nn.Module):  # type: ignore[misc]  # torch is not followed by mypy
+    """An e3nn network without biases, its constant factors multiplied into the weights.
+
+    Parameters
+    ----------
+    network : e3nn.nn.FullyConnectedNet
+        With one activation function for all layers but the last.
+    """
+
+    def __init__(self, network: Any) -> None:
+        super().__init__()
+        layers = list(network.children())
+        self._activation = layers[0].act.f
+        self._weights, factor = [], 1.0
+        for layer in layers:
+            factor *= (layer.h_in * layer.var_in) ** -0.5
+            if layer.act is None:
+                factor *= layer.var_out**0.5
+            self._weights.append(layer.weight.detach() * factor)
+            factor = 1.0 if layer.act is None else layer.act.cst * layer.var_out**0.5
+        self.hs = network.hs
+
+    def forward(self, values: torch.Tensor) -> torch.Tensor:
+        """The network's output."""
+        *inner, last = self._weights
+        for weights in inner:
+            values = self._activation(values @ weights)
+        return values @ last
 
 
-def _spread(values: torch.Tensor, slots: torch.Tensor, n_slots: int) -> torch.Tensor:
-    """Rows of `values` at their places in a table that is zero elsewhere."""
-    return values.new_zeros(n_slots, values.shape[1]).index_copy(0, slots, values)
+class _Random:
+    """Numbers to try things with; the same ones each time."""
+
+    def __init__(self, dtype: torch.dtype) -> None:
+        self.dtype = dtype
+        self._generator = torch.Generator().manual_seed(1)
+
+    def numbers(self, *shape: int) -> torch.Tensor:
+        """Normally distributed."""
+        return torch.randn(*shape, dtype=self.dtype, generator=self._generator)
+
+    def indices(self, limit: int, *shape: int) -> torch.Tensor:
+        """Whole numbers below `limit`."""
+        return torch.randint(limit, shape, generator=self._generator)
 
 
-def _slots(receivers: torch.Tensor, n_atoms: int) -> tuple[torch.Tensor, int]:
-    """A place for each pair in a table of `width` places for each receiving atom."""
-    counts = torch.bincount(receivers, minlength=n_atoms)
-    width = int(counts.max())
-    starts = counts.cumsum(0) - counts
-    if bool((receivers[1:] < receivers[:-1]).any()):
-        order = torch.argsort(receivers, stable=True)
-        rank = torch.empty_like(order)
-        rank[order] = torch.arange(len(order))
-    else:
-        rank = torch.arange(len(receivers))
-    return receivers * width + rank - starts[receivers], width
+def _hasten_convolution(block: Any, random: _Random) -> bool:
+    product: Any = getattr(block, "conv_tp", None)
+    try:
+        fused = FusedConvolution(product)
+    except (ValueError, AttributeError):
+        return False
+    index = random.indices(_N_ATOMS, 2, _N_PAIRS)
+    features = random.numbers(_N_ATOMS, product.irreps_in1.dim)
+    harmonics = random.numbers(_N_PAIRS, product.irreps_in2.dim)
+    weights = random.numbers(_N_PAIRS, product.weight_numel)
+
+    def summed(features: torch.Tensor, harmonics: torch.Tensor, weights: torch.Tensor) -> torch.Tensor:
+        messages = product(features[index[0]], harmonics, weights)
+        return messages.new_zeros(_N_ATOMS, messages.shape[1]).index_add(0, index[1], messages)
+
+    agreed = _agree(summed, lambda *values: fused(*values, index), [features, harmonics, weights])
+    if agreed:
+        block.conv_tp, block.conv_fusion = fused, True
+    return agreed
 
 
-def _agrees(product: Any, fused: FusedConvolution) -> bool:
-    """Whether both forms give the same messages for random numbers."""
-    dtype, generator = _dtype(product), torch.Generator().manual_seed(1)
-    n_atoms, n_pairs = 5, 60
-
-    def random(*shape: int) -> torch.Tensor:
-        return torch.randn(*shape, dtype=dtype, generator=generator)
-
-    features = random(n_atoms, product.irreps_in1.dim)
-    harmonics, weights = random(n_pairs, product.irreps_in2.dim), random(n_pairs, product.weight_numel)
-    index = torch.randint(n_atoms, (2, n_pairs), generator=generator)
-    with torch.no_grad():
-        expected = torch.zeros(n_atoms, product.irreps_out.dim, dtype=dtype)
-        expected.index_add_(0, index[1], product(features[index[0]], harmonics, weights))
-        found = fused(features, harmonics, weights, index)
-    return bool((expected - found).abs().max() <= _TOLERANCE.get(dtype, 0.0) * expected.abs().max())
+def _hasten_network(block: Any, random: _Random) -> bool:
+    network: Any = getattr(block, "conv_tp_weights", None)
+    try:
+        folded = FoldedNetwork(network)
+        values = random.numbers(_N_PAIRS, network.hs[0])
+    except (AttributeError, IndexError, TypeError):
+        return False
+    agreed = _agree(network, folded, [values])
+    if agreed:
+        block.conv_tp_weights = folded
+    return agreed
 
 
-def _dtype(product: Any) -> torch.dtype:
-    """Type of the numbers of a product, taken from its coupling coefficients."""
-    return next((b.dtype for b in product.buffers() if b.is_floating_point() and b.numel()), torch.get_default_dtype())
+def _hasten_contractions(block: Any, random: _Random) -> int:
+    contractions: Any = getattr(getattr(block, "symmetric_contractions", None), "contractions", ())
+    replaced = 0
+    for number, contraction in enumerate(contractions):
+        if (fused := _fused_contraction(contraction, random)) is not None:
+            contractions[number] = fused
+            replaced += 1
+    return replaced
+
+
+def _fused_contraction(contraction: Any, random: _Random) -> FusedContraction | None:
+    try:
+        fused = FusedContraction(contraction)
+    except (ValueError, AttributeError):
+        return None
+    n_elements, _, channels = contraction.weights_max.shape
+    elements = torch.nn.functional.one_hot(random.indices(n_elements, _N_ATOMS), n_elements).to(random.dtype)
+    features = random.numbers(_N_ATOMS, channels, fused.size)
+    agreed = _agree(lambda x: contraction(x, elements), lambda x: fused(x, elements), [features])
+    return fused if agreed else None
+
+
+def _agree(old: Operation, new: Operation, inputs: Sequence[torch.Tensor]) -> bool:
+    """Whether two operations have the same value, and the same gradient of a sum over it."""
+    results = []
+    for operation in (old, new):
+        given = [values.clone().requires_grad_(True) for values in inputs]
+        try:
+            value = operation(*given)
+            weights = torch.linspace(0.5, 1.5, value.numel(), dtype=value.dtype).view_as(value)
+            results.append([value.detach(), *torch.autograd.grad((weights * value).sum(), given)])
+        except (RuntimeError, TypeError, AttributeError):
+            return False
+    tolerance = _TOLERANCE[inputs[0].dtype]
+    return all(
+        one.shape == two.shape and bool((one - two).abs().max() <= tolerance * one.abs().max())
+        for one, two in zip(*results, strict=True)
+    )
