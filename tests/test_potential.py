@@ -76,7 +76,7 @@ def test_potential_of_the_user_is_found_by_name_after_it_was_added(tmp_path: Pat
     added = add_potential(folder)
     assert added.folder == home / "mine"
     assert load_potential("mine") == added
-    assert [potential.name for potential in available_potentials()] == ["mine", "napos-deepmd"]
+    assert [potential.name for potential in available_potentials()] == ["mine", "napos-deepmd", "napos-mace"]
     with pytest.raises(PotentialError, match="'mine' is there already"):
         add_potential(folder)
 
@@ -301,4 +301,4 @@ def test_damaged_card_is_left_out_of_the_list_with_a_warning(home: Path):
     (home / "broken" / "card.yaml").write_text("name: broken\n")
     with pytest.warns(UserWarning, match="potential left out"):
         names = [potential.name for potential in available_potentials()]
-    assert names == ["napos-deepmd"]
+    assert names == ["napos-deepmd", "napos-mace"]
