@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from napos_lmp.errors import ReferenceDataError, TrajectoryError
+from napos_lmp.errors import ReferenceDataError, RunStoppedError, TrajectoryError
 from napos_lmp.reference.contacts import closest_pair
 from napos_lmp.reference.descriptors import check_descriptor, mean_descriptors
 from napos_lmp.reference.frames import frame_id, ids_of, read_frames, write_frames
@@ -64,6 +64,8 @@ def sample(plan: SamplingPlan, jobs: int = 1, progress: Progress | None = None) 
         If a start cannot be built, or a source gives no frame.
     EngineError
         If LAMMPS is missing.
+    RunStoppedError
+        After Ctrl-C; the pool is as it was.
     """
     from napos_lmp.engine import run_decks
     from napos_lmp.potential import load_potential
@@ -77,6 +79,8 @@ def sample(plan: SamplingPlan, jobs: int = 1, progress: Progress | None = None) 
         if progress:
             progress(number + 1, len(starts), "decks")
     outcomes = run_decks([plan.work / start.name for start in starts], jobs=jobs, threads=1)
+    if any(outcome.status == "stopped" for outcome in outcomes):
+        raise RunStoppedError("stopped; the same command goes on")
     failed = tuple(f"{o.deck.name}: {o.sentence}" for o in outcomes if o.status != "complete")
     candidates: dict[str, list[Any]] = {source.name: [] for source in plan.sources}
     count = too_close = 0
