@@ -2,17 +2,16 @@
 
 import dataclasses
 import json
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from typing import ClassVar
 
 import numpy as np
 import pytest
-from tiny_mace import save_tiny_mace
 from typer.testing import CliRunner
 
 from napos_lmp.cli.app import app
 from napos_lmp.errors import EngineError, PotentialError
-from napos_lmp.potential import add_model_file, available_potentials, load_potential
+from napos_lmp.potential import load_potential
 from napos_lmp.structure import Structure
 from napos_lmp.templates import Templates
 from napos_lmp.testing import (
@@ -35,13 +34,8 @@ LJ_CUTOFF = 6.0
 
 
 @pytest.fixture(scope="module", params=["napos-deepmd", "napos-mace"])
-def conformance(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Conformance]:
-    with pytest.MonkeyPatch.context() as patch:
-        if request.param not in {potential.name for potential in available_potentials()}:
-            home = tmp_path_factory.mktemp("home")
-            patch.setenv("NAPOS_LMP_HOME", str(home))
-            add_model_file(save_tiny_mace(home / "tiny.model"), request.param, trust=True)
-        yield check_potential(request.param)
+def conformance(request: pytest.FixtureRequest) -> Conformance:
+    return check_potential(request.param)
 
 
 @pytest.mark.parametrize("check", CHECKS)

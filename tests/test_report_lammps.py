@@ -1,6 +1,7 @@
 """The line from a study file to a report, with LAMMPS and the shipped potential."""
 
 import json
+import shutil
 
 import pytest
 
@@ -83,3 +84,31 @@ def test_analysis_names_the_files_it_used(tiny_study):
     assert result.complete
     assert result.stages[-1].segments == ("trajectory/05-produce.000.dcd",)
     assert result.stages[-1].n_frames == result.stages[-1].expected_frames == 21
+
+
+@pytest.fixture(scope="session")
+def two_potentials(tiny_study, tmp_path_factory):
+    """The same study with a second potential named: the decks that were run are kept, the others are run."""
+    root = tmp_path_factory.mktemp("two")
+    shutil.copytree(tiny_study, root / "out")
+    (root / "study.yaml").write_text(STUDY.replace("potential: napos-deepmd", "potential: [napos-deepmd, napos-mace]"))
+    decks = write_decks(read_study(root / "study.yaml"), root / "out")
+    assert [deck.parts[-3] for deck in decks] == ["napos-deepmd", "napos-deepmd", "napos-mace", "napos-mace"]
+    for deck in decks:
+        result = run_deck(deck, ranks=1, threads=1)
+        assert (result.segment is None) == ("napos-deepmd" in deck.parts)
+        analyse_deck(deck)
+    return root / "out"
+
+
+def test_two_potentials_from_one_study_file(two_potentials):
+    path = write_report(two_potentials)
+    content = json.loads((path.parent / "report.json").read_text())
+    assert {deck["state"] for deck in content["decks"]} == {"complete"}
+    numbers = {(n["table"], n["row"], n["column"]): n for n in content["numbers"]}
+    for potential in ("napos-deepmd", "napos-mace"):
+        assert 1 < numbers["table-rivals-1", "Density, 300 K", potential]["value"] < 4
+        assert numbers["cost", potential, "Core time per atom-step"]["value"] > 0
+    errors = [numbers["errors-same-frames", "test, force", name]["value"] for name in ("napos-deepmd", "napos-mace")]
+    assert errors[0] > errors[1] > 0
+    assert "was not run alike" not in path.read_text(encoding="utf-8")

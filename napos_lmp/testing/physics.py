@@ -65,7 +65,7 @@ TOLERANCES = {
 def atomic_energies(samples: Samples, cutoff: float, allowed: Tolerances) -> Plan:
     """The energy of a cell is the sum of the energies of its atoms."""
     found = yield list(samples.structures.values())
-    energy = Deviations("atomic energies", "energy, sum over atoms", "eV/atom", allowed.energy)
+    energy = Deviations("atomic energies", "energy", "eV/atom", allowed.energy)
     for name, one in zip(samples.structures, found, strict=True):
         if one.atomic_energies is not None:
             energy.add(name, (one.atomic_energies.sum() - one.energy) / len(one.forces))
@@ -82,7 +82,7 @@ def forces(samples: Samples, cutoff: float, allowed: Tolerances) -> Plan:
         for direction in directions[-1]:
             wanted += [moved(structure, k * _DISPLACEMENT * direction) for k in _stencil()]
     found = iter((yield wanted))
-    slope = Deviations("forces", "forces, finite differences", "eV/A", allowed.slope)
+    slope = Deviations("forces", "forces", "eV/A", allowed.slope)
     for name, along in zip(samples.structures, directions, strict=True):
         exact = next(found).forces
         for direction in along:
@@ -102,7 +102,7 @@ def virial(samples: Samples, cutoff: float, allowed: Tolerances) -> Plan:
         for place in strains:
             wanted += [deformed(structure, _strained(place, k * _STRAIN)) for k in _stencil()]
     found = iter((yield wanted))
-    strain = Deviations("virial", "virial, finite strains", "eV/atom", allowed.strain)
+    strain = Deviations("virial", "virial", "eV/atom", allowed.strain)
     for name, structure in chosen.items():
         exact = next(found).virial
         for place in strains:
@@ -183,8 +183,8 @@ def cutoff_smoothness(samples: Samples, cutoff: float, allowed: Tolerances) -> P
             ]
         )
     )
-    jump = Deviations("cutoff", "energy, both sides", "eV", allowed.jump)
-    kink = Deviations("cutoff", "forces, both sides", "eV/A", allowed.kink)
+    jump = Deviations("cutoff", "energy", "eV", allowed.jump)
+    kink = Deviations("cutoff", "forces", "eV/A", allowed.kink)
     for pair, (_, along) in crossings.items():
         outer, inner, beyond, far = (next(found) for _ in steps)
         work = _CROSSING * ((inner.forces + beyond.forces) * along).sum()

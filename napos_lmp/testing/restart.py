@@ -79,8 +79,8 @@ def _render(folder: Path, potential: Potential, samples: Samples, templates: Tem
 def _compare(manifest: Manifest, whole: Path, resumed: Path, allowed: Tolerances) -> list[CheckResult]:
     ends = [read_data(folder / manifest.final_structure, manifest.elements) for folder in (whole, resumed)]
     energies = [_last(folder, manifest, segment) for folder, segment in ((whole, 0), (resumed, 0))]
-    position = Deviations("restart", "positions after resuming", "A", allowed.position)
-    energy = Deviations("restart", "total energy after resuming", "eV/atom", allowed.energy)
+    position = Deviations("restart", "positions", "A", allowed.position)
+    energy = Deviations("restart", "energy", "eV/atom", allowed.energy)
     position.add("glass", _nearest(*ends))
     energy.add("glass", (energies[1] - energies[0]) / manifest.structure.n_atoms)
     return [*position.results(), *energy.results()]
