@@ -52,6 +52,7 @@ def test_a_sound_deck_passes_every_check(deck):
         "potential",
         "element names",
         "LAMMPS",
+        "packages",
         "styles",
         "potential in LAMMPS",
         "cores",
