@@ -154,6 +154,10 @@ def test_runs_that_were_not_alike_are_named(tmp_path: Path):
     assert "was not run alike (fine: 216 atoms, one seed, decks of 6.4 ps; rough: 216 atoms, one seed, decks of" in page
 
 
+def test_force_error_of_each_is_in_the_warning(report: tuple[str, dict[str, Any]]):
+    assert "force errors are 48 meV/Å (fine), 96 meV/Å (rough)" in report[0]
+
+
 def test_one_potential_has_no_such_section(tmp_path: Path):
     write_deck(tmp_path / "deck", melt_quench_stages())
     assert "side by side" not in write_report(tmp_path).read_text(encoding="utf-8")

@@ -63,7 +63,7 @@ def build_page(study: StudyView) -> Page:
     """The whole report of a study."""
     warnings = caveats(study)
     sections = [_glance(study, warnings)]
-    if len(study.glasses) > 1:
+    if len({(glass.formula, glass.protocol_name) for glass in study.glasses}) > 1:
         sections.append(comparison(study))
     if (potentials := potentials_section(study)) is not None:
         sections.append(potentials)

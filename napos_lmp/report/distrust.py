@@ -50,7 +50,7 @@ def _changed(study: StudyView) -> Caveat | None:
 
 def _potential(study: StudyView) -> Caveat | None:
     said: list[str] = []
-    short = ""
+    forces: dict[str, float] = {}
     for name, card in _cards(study).items():
         theory = card.get("training_data", {}).get("level_of_theory", "unknown")
         said.append(f"Potential {name}: its reference labels are {theory}.")
@@ -64,9 +64,17 @@ def _potential(study: StudyView) -> Caveat | None:
         if not errors:
             said.append(f"The card of {name} gives no test errors.")
         else:
-            short = short or f"the potential's force error is {errors[-1]['force_meV_per_A']['rmse']:.0f} meV/Å"
+            forces[name] = errors[-1]["force_meV_per_A"]["rmse"]
         said.extend(str(limit) for limit in card.get("limits", ()))
-    return Caveat("The potential", tuple(dict.fromkeys(said)), short)
+    return Caveat("The potential", tuple(dict.fromkeys(said)), _force_errors(forces))
+
+
+def _force_errors(forces: dict[str, float]) -> str:
+    """One error, or those of several potentials by name."""
+    if len(forces) < 2:
+        return "".join(f"the potential's force error is {error:.0f} meV/Å" for error in forces.values())
+    listed = ", ".join(f"{error:.0f} meV/Å ({name})" for name, error in forces.items())
+    return f"the potentials' force errors are {listed}"
 
 
 def _domain(study: StudyView) -> Caveat | None:
