@@ -30,8 +30,8 @@ def demo_study(potential: str) -> Study:
     if atoms < study.atoms:
         update["atoms"] = atoms
         update["note"] = (
-            f"The demo's cells hold {atoms} atoms with {potential} instead of {study.atoms}, because a step of it costs "
-            "more; protocols and temperatures are the same."
+            f"The demo's cells hold {atoms} atoms with {potential} instead of {study.atoms}, because a step of it "
+            "costs more; protocols and temperatures are the same."
         )
     return study.model_copy(update=update)
 
