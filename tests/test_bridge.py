@@ -220,6 +220,25 @@ def test_foreign_object_agrees_with_lennard_jones_of_ase(kind):
         atoms.get_forces()
 
 
+def test_energy_is_conserved_across_new_lists_of_pairs(model):
+    """A short form of scripts/checks/nve_drift.py, hot so that the list is made anew several times."""
+    from ase.md.velocitydistribution import MaxwellBoltzmannDistribution
+    from ase.md.verlet import VelocityVerlet
+
+    from napos_lmp.backends.unified_calculator import UnifiedCalculator
+
+    atoms = configurations()["frame 0"]
+    atoms.calc = UnifiedCalculator(exported(model))
+    MaxwellBoltzmannDistribution(atoms, temperature_K=3000, rng=np.random.default_rng(4))
+    energies = [atoms.get_total_energy()]
+    dynamics = VelocityVerlet(atoms, 1.0 * units.fs)
+    dynamics.attach(lambda: energies.append(atoms.get_total_energy()))
+    dynamics.run(150)
+    assert atoms.calc._evaluator.pairs.builds > 5
+    assert np.abs(np.diff(energies)).max() / len(atoms) < 2e-6
+    assert abs(energies[-1] - energies[0]) / len(atoms) < 5e-6
+
+
 def test_pairs_are_complete_while_atoms_move_wrap_and_the_cell_changes():
     """Against a fresh list by ASE at every step; wrapping moves atoms by lattice vectors as LAMMPS does."""
     from ase.neighborlist import primitive_neighbor_list
@@ -392,6 +411,64 @@ def fake_lammps(folder: Path, version: str, packages: str) -> Path:
     )
     program.chmod(0o755)
     return program
+
+
+TRICLINIC = """
+units metal
+atom_style atomic
+boundary p p p
+atom_modify map yes sort 3 2.0
+newton on
+read_data structure.data
+change_box all triclinic
+change_box all xy final 2.5 xz final -1.5 yz final 1.0 remap
+include potential.lammps
+velocity all create 900 7
+fix 1 all npt temp 900 900 0.05 tri 1.0 1.0 0.2
+compute each all stress/atom NULL virial
+compute sum all reduce sum c_each[*]
+compute energy all pe/atom
+compute energies all reduce sum c_energy
+compute p all pressure NULL virial
+thermo_style custom step pe vol xy c_energies c_p[*] c_sum[*]
+thermo_modify format float %.16g
+thermo 60
+neigh_modify every 1 delay 0 check no
+dump atoms all custom 60 atoms.dump id x y z c_energy
+dump_modify atoms sort id format float %.16g
+run 60
+write_data final.data nocoeff
+"""
+
+
+def test_triclinic_cell_under_a_barostat_with_atoms_sorted_anew(make_deck, calculator, tmp_path):
+    """All six components of the virial, and energies and virials of atoms, as LAMMPS sums them up."""
+    from napos_lmp.engine.command import find_lammps
+    from napos_lmp.engine.launch import plan_deck_launch
+    from napos_lmp.structure import read_data
+
+    deck = make_deck(tmp_path / "deck")
+    manifest = read_manifest(deck)
+    launch = plan_deck_launch(find_lammps(), manifest, ranks=1, threads=1)
+    output = launch.lammps.probe([], deck, TRICLINIC).stdout
+    (row,) = (line.split() for line in output.splitlines() if line.split()[:1] == ["60"])
+    energy, volume, tilt, sum_of_energies, *rest = map(float, row[1:])
+    pressure, sum_of_virials = np.array(rest[:6]), np.array(rest[6:])
+
+    structure = read_data(deck / "final.data", manifest.elements)
+    atoms = Atoms(structure.symbols, positions=structure.positions, cell=structure.cell, pbc=True)
+    atoms.calc = calculator
+    assert tilt != 2.5
+    assert energy == pytest.approx(atoms.get_potential_energy(), abs=26e-8)
+    assert sum_of_energies == pytest.approx(energy, abs=1e-9)
+    assert volume == pytest.approx(atoms.get_volume(), rel=1e-9)
+    bar = 1 / 1.6021765e6  # in eV/A^3, as LAMMPS has it in metal units
+    stress = atoms.get_stress(voigt=False)[[0, 1, 2, 0, 0, 1], [0, 1, 2, 1, 2, 2]]
+    np.testing.assert_allclose(-pressure * bar, stress, rtol=0, atol=1e-8)
+    np.testing.assert_allclose(-sum_of_virials, pressure * volume, rtol=1e-9)
+    last = (deck / "atoms.dump").read_text().split("ITEM: ATOMS")[-1].splitlines()[1:]
+    energies = np.array([float(line.split()[4]) for line in last])
+    np.testing.assert_allclose(energies, atoms.get_potential_energies(), rtol=0, atol=1e-8)
 
 
 class Planted:
