@@ -396,6 +396,25 @@ def test_a_stop_before_the_first_step_leaves_no_restart_and_starts_over(tmp_path
     assert not (tmp_path / "deck/final.data").exists()
 
 
+def test_a_clean_stop_keeps_the_thermostat(tmp_path, render):
+    stage = Produce(ensemble="nvt", temperature_K=900, duration_ps=0.12, dump_ps=None)
+    whole, cut = tmp_path / "whole", tmp_path / "cut"
+    render(whole, Protocol(name="p", stages=(stage,), **SHORT))
+    shutil.copytree(whole, cut)
+    lammps(whole)
+    text = (cut / "in.lammps").read_text()
+    halt = "variable now equal step\nfix cut all halt 20 v_now >= 40 error soft message no\nrestart "
+    (cut / "in.lammps").write_text(re.sub(r"^restart ", halt, text, count=1, flags=re.MULTILINE))
+    lammps(cut)
+    assert not (cut / "final.data").exists()
+    (cut / "in.lammps").write_text(text)
+    lammps(cut, "-var", "resume", "restart/stop.restart", "-var", "segment", "1")
+    rows = [thermo_rows(folder / log) for folder, log in ((whole, "log/thermo.000.log"), (cut, "log/thermo.001.log"))]
+    assert min(rows[1]) == 40
+    last = max(rows[0])
+    assert rows[1][last][1] == pytest.approx(rows[0][last][1], abs=0.05)
+
+
 def test_two_ranks_in_an_empty_folder_give_the_same_first_energy(tmp_path, render):
     """A copied deck runs with plain mpirun; in a cell smaller than twice the cutoff, too."""
     protocol = Protocol(name="p", stages=(Produce(temperature_K=900, duration_ps=0.002, dump_steps=1),), **SHORT)
