@@ -287,3 +287,10 @@ def test_potential_that_was_only_read_is_not_exported(potential: Potential, tmp_
         load_potential(tmp_path)
     with pytest.raises(PotentialError, match="has not been accepted here"):
         export_model(Potential(card, tmp_path), "cpu")
+
+
+def test_missing_package_of_a_model_is_named(tmp_path: Path):
+    file = tmp_path / "model.pt"
+    file.write_bytes(b"cno_such_package\nThing\n.")
+    with pytest.raises(PotentialError, match=r"needs the package no_such_package.*napos-lmp\[mace\]"):
+        add_model_file(file, "absent", trust=True)

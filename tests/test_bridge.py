@@ -264,6 +264,12 @@ def test_pairs_are_complete_while_atoms_move_wrap_and_the_cell_changes():
     assert 2 <= finder.builds <= 80
 
 
+def test_missing_matscipy_is_named(monkeypatch):
+    monkeypatch.setitem(sys.modules, "matscipy.neighbours", None)
+    with pytest.raises(PotentialError, match=r"needs the package matscipy.*napos-lmp\[mace\]"):
+        PairFinder(3.0).find(np.zeros((1, 3)), 5 * np.eye(3))
+
+
 def test_candidates_serve_until_an_atom_has_moved_half_the_skin():
     finder, cell = PairFinder(3.0, skin=0.5), np.diag([6.0, 6.0, 6.0])
     positions = np.random.default_rng(3).random((8, 3)) @ cell

@@ -166,6 +166,10 @@ def load_model(file: Path) -> Any:
     try:
         with contained_imports():
             model = _unpickle(content)
+    except ModuleNotFoundError as error:
+        raise PotentialError(
+            f"{file} needs the package {error.name}, which is not installed: `pip install 'napos-lmp[mace]'`"
+        ) from None
     except Exception as error:
         reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
         raise PotentialError(f"{file} cannot be loaded: {reason}") from None

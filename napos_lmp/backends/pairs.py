@@ -7,6 +7,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from napos_lmp.errors import PotentialError
+
 Floats = NDArray[np.float64]
 Integers = NDArray[np.int32]
 
@@ -89,7 +91,12 @@ class PairFinder:
         return narrowest * (self.cutoff + self.skin) - 2 * farthest >= self.cutoff
 
     def _build(self, fractional: Floats, cell: Floats) -> None:
-        from matscipy.neighbours import neighbour_list
+        try:
+            from matscipy.neighbours import neighbour_list
+        except ModuleNotFoundError:
+            raise PotentialError(
+                "the CPU bridge needs the package matscipy, which is not installed: `pip install 'napos-lmp[mace]'`"
+            ) from None
 
         self.builds += 1
         self._fractional = fractional - np.floor(fractional)
