@@ -6,7 +6,7 @@ import math
 import re
 
 import pytest
-from hypothesis import given
+from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from napos_lmp.report.numbers import Number, NumberBook, Table, combine, write_numbers
@@ -66,6 +66,7 @@ def read_back(text: str) -> tuple[float, float, float]:
     st.floats(0.3, 3.0),
 )
 def test_rounding_loses_little_of_the_interval(value, below, ratio):
+    assume(below > 1e-13 * abs(value))  # a double has no digits for narrower intervals
     low, high = value - below, value + ratio * below
     half = (high - low) / 2
     rounding, asymmetry = 0.5 / 2.95 * half, 0.1 * half
