@@ -15,7 +15,7 @@ def check(
     lammps: Annotated[str | None, typer.Option(help="LAMMPS program; else NAPOS_LMP_LAMMPS, else `lmp`.")] = None,
     as_json: Json = False,
 ) -> None:
-    """Check forces, virial, symmetries and restarts of a potential as LAMMPS runs it; about a minute."""
+    """Check forces, virial, symmetries and restarts of a potential as LAMMPS runs it; about half a minute."""
     from napos_lmp.testing import CHECKS, check_potential
     from napos_lmp.testing.results import COLUMNS
 
