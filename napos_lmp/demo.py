@@ -5,35 +5,15 @@ from __future__ import annotations
 from pathlib import Path
 
 from napos_lmp.errors import EngineError, RunStoppedError
-from napos_lmp.potential import load_potential
 from napos_lmp.study import Progress, write_decks
 from napos_lmp.study_file import Study, read_study
 
 STUDY_FILE = Path(__file__).parent / "data" / "demo.yaml"
 
-# A step of MACE through the CPU bridge costs some ten times one of DeePMD; with fewer atoms the demo still ends within
-# 20 minutes on two cores.
-_ATOMS = {"mliap": 78}
-
 
 def demo_study(potential: str) -> Study:
-    """The study of the demo, run with a potential of the user's choice; its note says what was made smaller for it.
-
-    Raises
-    ------
-    PotentialError
-        If there is no such potential.
-    """
-    study = read_study(STUDY_FILE)
-    update: dict[str, object] = {"potential": (potential,)}
-    atoms = _ATOMS.get(load_potential(potential).backend, study.atoms)
-    if atoms < study.atoms:
-        update["atoms"] = atoms
-        update["note"] = (
-            f"The demo's cells hold {atoms} atoms with {potential} instead of {study.atoms}, because a step of it "
-            "costs more; protocols and temperatures are the same."
-        )
-    return study.model_copy(update=update)
+    """The study of the demo, run with a potential of the user's choice."""
+    return read_study(STUDY_FILE).model_copy(update={"potential": (potential,)})
 
 
 def write_demo(out: Path, potential: str, progress: Progress | None = None) -> list[Path]:

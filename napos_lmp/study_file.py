@@ -88,11 +88,10 @@ class Study(_Part):
 
     `atoms` is the size of each packed cell, `seeds` a number of replicas or their seeds, `potential` one name or
     several, `pair_style` the LAMMPS pair style that runs the MACE models among them, `templates` a folder of the user's
-    own templates, `note` a remark that the report begins with.
+    own templates.
     """
 
     name: Name
-    note: str = Field(default="", max_length=1000)
     compositions: tuple[Entry, ...] = Field(min_length=1)
     atoms: int = Field(default=400, ge=10, le=10_000_000)
     seeds: tuple[int, ...] = Field(default=(1, 2, 3), min_length=1)

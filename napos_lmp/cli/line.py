@@ -109,7 +109,7 @@ def demo(
     potential: Annotated[str, typer.Option(help="Potential to run with, such as napos-mace.")] = "napos-deepmd",
     jobs: Jobs = 2,
 ) -> None:
-    """Two glasses from composition to report; about ten minutes on two cores with napos-deepmd."""
+    """Two glasses from composition to report in about ten minutes on two cores."""
     from napos_lmp.analysis.deck import analyse_decks
     from napos_lmp.demo import run_demo, write_demo
     from napos_lmp.report import headline, write_report

@@ -223,8 +223,6 @@ class StudyView:
         Decks that the study's index names and that are no longer there.
     series
         The formula with x and its unit-free values by the formula of each composition, for a study of one series.
-    note
-        The remark in the study file, "" without one.
     """
 
     folder: Path
@@ -232,7 +230,6 @@ class StudyView:
     glasses: tuple[Glass, ...]
     absent: tuple[str, ...]
     series: tuple[str, dict[str, float]] | None
-    note: str = ""
 
     @property
     def decks(self) -> tuple[DeckView, ...]:
@@ -272,8 +269,7 @@ def collect_study(folder: Path) -> StudyView:
         groups.setdefault((manifest.formula, manifest.potential.name, maker.protocol_name), []).append(view)
     absent = tuple(path.relative_to(folder).as_posix() for path in planned if path not in views)
     title = index.name if index else folder.name
-    series, note = (_series(index), str(index.study.get("note", ""))) if index else (None, "")
-    return StudyView(folder, title, tuple(_glasses(groups)), absent, series, note)
+    return StudyView(folder, title, tuple(_glasses(groups)), absent, _series(index) if index else None)
 
 
 def _series(index: StudyIndex) -> tuple[str, dict[str, float]] | None:

@@ -102,7 +102,7 @@ def _subtitle(study: StudyView) -> str:
 
 
 def _glance(study: StudyView, warnings: tuple[Caveat, ...]) -> Section:
-    blocks: list[Block] = [Text(study.note)] if study.note else []
+    blocks: list[Block] = []
     if len(study.glasses) <= _MOST_CARDS:
         blocks.append(Cards(_cards(study.glasses)))
     if short := [caveat.short for caveat in warnings if caveat.short]:
