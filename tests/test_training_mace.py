@@ -531,10 +531,11 @@ def test_training_killed_and_interrupted_goes_on_to_a_potential_that_can_be_adde
         if "epoch" in state.activity:  # type: ignore[attr-defined]
             raise KeyboardInterrupt
 
-    # the kill may have torn the newest file itself
-    again = rf"training stopped; the same command goes on from epoch ({epoch}|{epoch + 1})$"
-    with pytest.raises(TrainingError, match=again):
+    # on a quick machine more epochs are done before the interrupt arrives
+    with pytest.raises(TrainingError, match="training stopped; the same command goes on from epoch") as stopped:
         train_mace(config, interrupt)
+    second, epoch = checkpoints(out)[-1]
+    assert str(stopped.value).endswith(f" epoch {epoch + 1}")
     assert not children_in(out)
 
     seen = []
