@@ -24,7 +24,7 @@ from universes import (
     universe_of_atoms,
 )
 
-from napos_lmp.analysis.network import NetworkSpeciation
+from napos_lmp.analysis.speciation import NetworkSpeciation
 from napos_lmp.errors import AnalysisError
 
 CUBE = [30.0, 30.0, 30.0, 90.0, 90.0, 90.0]
@@ -181,6 +181,7 @@ def test_random_configurations_balance_and_agree_with_loops(seed, n_formers, n_a
     box = [7.0, 7.5, 8.0, *((75.0, 80.0, 70.0) if leaning else (90.0, 90.0, 90.0))]
     symbols = ["P"] * n_formers + list(rng.choice(["S", "O"], n_anions))
     positions = rng.uniform(-10, 10, size=(len(symbols), 3)).astype(np.float32)
+    positions[-1] = positions[0] + np.float32([1.5, 0, 0])
     present = [x for x in ("O", "S") if x in symbols]
     cutoffs = {"P-S": 2.6, "P-O": 1.9}
     cutoffs = {pair: r for pair, r in cutoffs.items() if pair[-1] in present}

@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Hashable, Mapping
+from typing import Any, Generic, TypeVar
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike, DTypeLike, NDArray
 
 from napos_lmp.analysis.base import Estimate, Floats
 
 FEWEST_BLOCKS = 4
+
+K = TypeVar("K", bound=Hashable)
 
 
 def statistical_inefficiency(series: ArrayLike) -> float:
@@ -94,14 +98,14 @@ class BlockedSums:
 
     _MOST = 128
 
-    def __init__(self, shape: tuple[int, ...]) -> None:
-        self._full: list[NDArray[np.int64]] = []
-        self._current = np.zeros(shape, dtype=np.int64)
+    def __init__(self, shape: tuple[int, ...], dtype: DTypeLike = np.int64) -> None:
+        self._full: list[NDArray[Any]] = []
+        self._current: NDArray[Any] = np.zeros(shape, dtype=dtype)
         self._pending = 0
         self.frames = 0
         self.length = 1
 
-    def add(self, values: NDArray[np.int64]) -> None:
+    def add(self, values: NDArray[Any]) -> None:
         """Add one frame."""
         self._current += values
         self._pending += 1
@@ -115,9 +119,9 @@ class BlockedSums:
             self.length *= 2
 
     @property
-    def total(self) -> NDArray[np.int64]:
+    def total(self) -> NDArray[Any]:
         """Sum over all frames."""
-        total: NDArray[np.int64] = sum(self._full, start=self._current.copy())
+        total: NDArray[Any] = sum(self._full, start=self._current.copy())
         return total
 
     @property
@@ -125,3 +129,72 @@ class BlockedSums:
         """Mean of each full block, shape (blocks, ...)."""
         means: Floats = np.array(self._full, dtype=np.float64) / self.length
         return means
+
+
+class FrameAverages(Generic[K]):
+    """Means over frames of named numbers, in a memory that does not grow with the number of frames.
+
+    A number that a frame does not name is 0 there. Numbers are kept as sums over blocks of frames; whenever 512 blocks
+    are full, neighbours are joined and blocks become twice as long.
+    """
+
+    _MOST = 512
+
+    def __init__(self) -> None:
+        self._full: dict[K, list[float]] = {}
+        self._current: dict[K, float] = {}
+        self._pending = 0
+        self._n_full = 0
+        self.frames = 0
+        self.length = 1
+
+    def add(self, numbers: Mapping[K, float]) -> None:
+        """Add the numbers of one frame."""
+        for key, value in numbers.items():
+            self._current[key] = self._current.get(key, 0.0) + value
+        self._pending += 1
+        self.frames += 1
+        if self._pending < self.length:
+            return
+        for key, value in self._current.items():
+            self._blocks(key).append(value)
+        self._current, self._pending = {}, 0
+        self._n_full += 1
+        if self._n_full == self._MOST:
+            for key in self._full:
+                blocks = self._blocks(key)
+                self._full[key] = [a + b for a, b in zip(blocks[::2], blocks[1::2], strict=True)]
+            self._n_full //= 2
+            self.length *= 2
+
+    def _blocks(self, key: K) -> list[float]:
+        blocks = self._full.setdefault(key, [])
+        blocks.extend([0.0] * (self._n_full - len(blocks)))
+        return blocks
+
+    @property
+    def keys(self) -> tuple[K, ...]:
+        """Names of all numbers added, sorted as text."""
+        return tuple(sorted({*self._full, *self._current}, key=str))
+
+    def total(self, key: K) -> float:
+        """Sum over all frames."""
+        return math.fsum(self._full.get(key, ())) + self._current.get(key, 0.0)
+
+    def mean(self, key: K, unit: str, limits: tuple[float, float] = (-math.inf, math.inf)) -> Estimate:
+        """Mean over all frames with its interval, as :func:`mean_estimate` gives it."""
+        series = np.array(self._blocks(key)) / self.length
+        return mean_estimate(series, unit, value=self.total(key) / self.frames, frames_each=self.length, limits=limits)
+
+    def ratio(self, numerator: K, denominator: K, unit: str, *, limits: tuple[float, float], none: str) -> Estimate:
+        """Ratio of two means, with the interval from the ratios of the blocks.
+
+        `none` is the note of the estimate, a NaN, where the denominator is 0 in all frames.
+        """
+        below = self.total(denominator)
+        if below == 0:
+            return _bare(math.nan, unit, none)
+        over, under = np.array(self._blocks(numerator)), np.array(self._blocks(denominator))
+        known = under != 0
+        value = self.total(numerator) / below
+        return mean_estimate(over[known] / under[known], unit, value=value, frames_each=self.length, limits=limits)

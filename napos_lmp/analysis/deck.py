@@ -24,7 +24,6 @@ from napos_lmp.analysis.base import Result, write_table
 from napos_lmp.analysis.conductivity import NernstEinsteinConductivity
 from napos_lmp.analysis.diffusion import A2_PER_PS_IN_CM2_PER_S, DiffusionCoefficient
 from napos_lmp.analysis.msd import MeanSquareDisplacement, MeanSquareDisplacementResult
-from napos_lmp.analysis.network import NetworkSpeciation
 from napos_lmp.analysis.quantities import network_quantities, refused, shell_quantities
 from napos_lmp.analysis.rdf import PartialRDF, PartialRDFResult
 from napos_lmp.analysis.results import (
@@ -37,6 +36,7 @@ from napos_lmp.analysis.results import (
     Window,
     read_deck_result,
 )
+from napos_lmp.analysis.speciation import NetworkSpeciation
 from napos_lmp.errors import AnalysisError, NaposError
 from napos_lmp.files import sha256_of
 from napos_lmp.manifest import MANIFEST_NAME, StageRecord

@@ -6,9 +6,9 @@ import math
 from collections.abc import Iterator
 
 from napos_lmp.analysis.base import Estimate
-from napos_lmp.analysis.network import NetworkResult
 from napos_lmp.analysis.rdf import PartialRDFResult
 from napos_lmp.analysis.results import Quantity
+from napos_lmp.analysis.speciation import NetworkResult
 
 _CUTOFF_SOURCES = {"data": "", "table": "cutoff from the literature", "given": "cutoff as given"}
 

@@ -23,6 +23,7 @@ from napos_lmp.analysis.base import (
     checked_frames,
 )
 from napos_lmp.analysis.cutoffs import Cutoff, first_shell, table_cutoff
+from napos_lmp.analysis.frames import Frame, measure_frames
 from napos_lmp.analysis.neighbours import PairSearch, box_heights
 from napos_lmp.errors import AnalysisError
 
@@ -177,8 +178,10 @@ class PartialRDF:
         self._r_max = r_max
         self._bin_width = bin_width
 
-    def run(self, start: int | None = None, stop: int | None = None, step: int | None = None) -> PartialRDFResult:
-        """Count the pairs of the frames `start:stop:step`.
+    def run(
+        self, start: int | None = None, stop: int | None = None, step: int | None = None, workers: int | None = None
+    ) -> PartialRDFResult:
+        """Count the pairs of the frames `start:stop:step` with at most `workers` processes (all cores by default).
 
         Raises
         ------
@@ -193,45 +196,54 @@ class PartialRDF:
                 f"r_max is {self._r_max:g} A; it must be at most half the smallest height of the box, {half:.2f} A"
             )
         r_max = self._r_max or min(LONGEST_DEFAULT, math.floor(0.999 * half / self._bin_width) * self._bin_width)
-        counter = _PairCounter(self._atoms, r_max, max(2, round(r_max / self._bin_width)))
-        for frame in frames:
-            box = checked_box(trajectory[frame])
-            counter.add(self._atoms.atoms.positions.astype(np.float64), box)
-        return counter.result()
+        count = _PairCounter(self._atoms, r_max, max(2, round(r_max / self._bin_width)))
+        sums = _PairSums(self._atoms, count)
+        for counts, volume in measure_frames(self._atoms, frames, count, workers):
+            sums.add(counts, volume)
+        return sums.result()
 
 
 class _PairCounter:
-    """Histograms of pair distances by pair of elements, summed over frames."""
+    """Histograms of the pair distances of one frame, by pair of elements."""
 
     def __init__(self, atoms: AtomSet, r_max: float, n_bins: int) -> None:
-        self._elements = atoms.elements
-        self._numbers = np.bincount(atoms.types, minlength=len(atoms.elements))
         self._types = atoms.types
-        self._r_max = r_max
-        self._n_bins = n_bins
-        kinds = len(self._elements)
-        self._pairs = list(combinations_with_replacement(range(kinds), 2))
-        self._counts = BlockedSums((len(self._pairs), n_bins))
-        self._volume = 0.0
-        self._count_volume = np.zeros((len(self._pairs), n_bins))
+        self._kinds = len(atoms.elements)
+        self.r_max = r_max
+        self.n_bins = n_bins
+        self.pairs = list(combinations_with_replacement(range(self._kinds), 2))
 
-    def add(self, positions: Floats, box: Floats) -> None:
-        """Count the pairs of one frame; positions (N, 3) and box (3, 3) in A."""
-        kinds, stride = len(self._elements), self._n_bins + 1
-        search = PairSearch(positions, box, self._r_max)
+    def __call__(self, frame: Frame) -> tuple[Integers, float]:
+        """Pairs found, shape (pairs of elements, bins), and the volume in A^3."""
+        kinds, stride = self._kinds, self.n_bins + 1
+        search = PairSearch(frame.positions, frame.box, self.r_max)
         row = (self._types[search.owner] * stride).astype(np.float64)
         block = row * kinds
         histogram = np.zeros(kinds * kinds * stride, dtype=np.int64)
         for run in search.runs():
             place = np.sqrt(run.squared, out=run.squared)
-            place *= self._n_bins / self._r_max
-            np.minimum(place, self._n_bins, out=place)
+            place *= self.n_bins / self.r_max
+            np.minimum(place, self.n_bins, out=place)
             place += row.take(run.second)
             place += np.repeat(block.take(run.first), run.lengths)
             histogram += np.bincount(place.astype(np.int64), minlength=len(histogram))
-        ordered = histogram.reshape(kinds, kinds, stride)[:, :, : self._n_bins]
-        counts = np.array([ordered[a, b] + (ordered[b, a] if a != b else 0) for a, b in self._pairs])
-        volume = abs(float(np.linalg.det(box)))
+        ordered = histogram.reshape(kinds, kinds, stride)[:, :, : self.n_bins]
+        counts = np.array([ordered[a, b] + (ordered[b, a] if a != b else 0) for a, b in self.pairs])
+        return counts, abs(float(np.linalg.det(frame.box)))
+
+
+class _PairSums:
+    """The histograms summed over frames, and what they tell."""
+
+    def __init__(self, atoms: AtomSet, counter: _PairCounter) -> None:
+        self._elements = atoms.elements
+        self._numbers = np.bincount(atoms.types, minlength=len(atoms.elements))
+        self._r_max, self._n_bins, self._pairs = counter.r_max, counter.n_bins, counter.pairs
+        self._counts = BlockedSums((len(self._pairs), self._n_bins))
+        self._volume = 0.0
+        self._count_volume = np.zeros((len(self._pairs), self._n_bins))
+
+    def add(self, counts: Integers, volume: float) -> None:
         self._counts.add(counts)
         self._volume += volume
         self._count_volume += counts * volume
