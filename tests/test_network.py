@@ -240,7 +240,7 @@ def test_measured_pair_functions_are_used_again():
 
 def test_part_of_the_frames_and_of_the_atoms():
     symbols, positions = pyro()
-    universe = universe_of(symbols, [positions] * 5, CUBE)
+    universe = universe_of(symbols, [positions + 0.1 * k for k in range(5)], CUBE)
     assert NetworkSpeciation(universe).run(start=1, step=2).n_frames == 2
     first = NetworkSpeciation(universe.atoms[:5]).run()
     assert values(first.units["P"]) == {0: 1}
