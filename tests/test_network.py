@@ -267,7 +267,7 @@ def test_plot_shows_every_unit():
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"formers": ["Si"]}, "species 'Si' is not in the system"),
+        ({"formers": ["Si"]}, "network former 'Si' is not in the system"),
         ({"anions": ["O"]}, "species 'O' is not in the system"),
         ({"formers": []}, "no network former"),
         ({"formers": ["P", "S"]}, "named as former and as anion"),
