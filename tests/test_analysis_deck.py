@@ -123,6 +123,16 @@ class TestKeeping:
         os.utime(log, ns=(1, 1))
         assert analyse_deck(folder).inputs["log/thermo.000.log"].changed_ns == 1
 
+    def test_result_of_an_older_analysis_is_measured_again(self, glass):
+        folder, result = glass
+        path = folder / "analysis" / "analysis.json"
+        content = json.loads(path.read_text())
+        assert content.pop("analysis_version") > 1
+        path.write_text(json.dumps(content))
+        assert read_deck_result(folder).analysis_version == 1
+        assert analyse_deck(folder).stages == result.stages
+        assert read_deck_result(folder).analysis_version > 1
+
     def test_damaged_result_is_replaced(self, glass):
         folder, result = glass
         path = folder / "analysis" / "analysis.json"

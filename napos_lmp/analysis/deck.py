@@ -7,9 +7,6 @@ is measured on each production. A measurement that the data do not support is re
 
 from __future__ import annotations
 
-import json
-import shutil
-import tempfile
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -20,23 +17,25 @@ from numpy.typing import ArrayLike, NDArray
 
 import napos_lmp
 from napos_lmp.analysis.averages import mean_estimate
-from napos_lmp.analysis.base import Result, write_table
+from napos_lmp.analysis.base import Result
 from napos_lmp.analysis.conductivity import NernstEinsteinConductivity
 from napos_lmp.analysis.diffusion import A2_PER_PS_IN_CM2_PER_S, DiffusionCoefficient
+from napos_lmp.analysis.frames import checked_workers
 from napos_lmp.analysis.msd import MeanSquareDisplacement, MeanSquareDisplacementResult
-from napos_lmp.analysis.quantities import network_quantities, refused, shell_quantities
-from napos_lmp.analysis.rdf import PartialRDF, PartialRDFResult
+from napos_lmp.analysis.quantities import refused
 from napos_lmp.analysis.results import (
     ANALYSIS_FOLDER,
-    RESULT_NAME,
+    ANALYSIS_VERSION,
     DeckResult,
     InputFile,
     Quantity,
     StageResult,
+    Tables,
     Window,
     read_deck_result,
+    write_result,
 )
-from napos_lmp.analysis.speciation import NetworkSpeciation
+from napos_lmp.analysis.structure import StructureOptions, measure_structure
 from napos_lmp.errors import AnalysisError, NaposError
 from napos_lmp.files import sha256_of
 from napos_lmp.manifest import MANIFEST_NAME, StageRecord
@@ -44,9 +43,6 @@ from napos_lmp.trajectory import DeckTrajectory
 
 Progress = Callable[[str], None]
 Floats = NDArray[np.float64]
-
-MOST_STRUCTURE_FRAMES = 500
-"""Frames that the structure is averaged over; a longer stage is read in equal strides."""
 
 MOBILE = "Na"
 """The ion whose conductivity is measured; the framework is taken to stand still."""
@@ -61,7 +57,11 @@ _THERMO_COLUMNS = {
 
 
 def analyse_decks(
-    decks: Sequence[Path], *, force: bool = False, progress: Callable[[int, int, str], None] | None = None
+    decks: Sequence[Path],
+    *,
+    force: bool = False,
+    workers: int | None = None,
+    progress: Callable[[int, int, str], None] | None = None,
 ) -> list[DeckResult]:
     """Analyse decks one after the other, as :func:`analyse_deck` does.
 
@@ -74,17 +74,19 @@ def analyse_decks(
             if progress:
                 progress(done, len(decks), f"{what}, {deck}")
 
-        results.append(analyse_deck(deck, force=force, progress=show))
+        results.append(analyse_deck(deck, force=force, workers=workers, progress=show))
     if progress:
         progress(len(decks), len(decks), "")
     return results
 
 
-def analyse_deck(deck: str | Path, *, force: bool = False, progress: Progress | None = None) -> DeckResult:
+def analyse_deck(
+    deck: str | Path, *, force: bool = False, workers: int | None = None, progress: Progress | None = None
+) -> DeckResult:
     """Measure what a deck's trajectory and logs support, and save it in the deck's folder ``analysis``.
 
-    An analysis that is up to date with the manifest, the trajectory, the logs and this version of the program is
-    returned as it is.
+    An analysis that is up to date with the manifest, the trajectory, the logs, this version of the program and what it
+    measures is returned as it is.
 
     Parameters
     ----------
@@ -92,6 +94,8 @@ def analyse_deck(deck: str | Path, *, force: bool = False, progress: Progress | 
         The deck's folder; its run may be unfinished.
     force
         Measure again even so.
+    workers
+        Most processes to use; None takes every core.
     progress
         Is told in a few words what is being measured.
 
@@ -99,6 +103,8 @@ def analyse_deck(deck: str | Path, *, force: bool = False, progress: Progress | 
     ------
     DeckError
         If the folder is no deck.
+    AnalysisError
+        If the number of workers is below 1.
     TrajectoryError
         If its trajectory contradicts its manifest.
     """
@@ -108,11 +114,12 @@ def analyse_deck(deck: str | Path, *, force: bool = False, progress: Progress | 
     digest = sha256_of(folder / MANIFEST_NAME)
     if not force and (known := _up_to_date(folder, digest, inputs)) is not None:
         return known
-    analysis = _DeckAnalysis(trajectory, progress or (lambda _: None))
+    analysis = _DeckAnalysis(trajectory, checked_workers(workers), progress or (lambda _: None))
     analysis.measure()
     manifest = trajectory.manifest
     result = DeckResult(
         program_version=napos_lmp.__version__,
+        analysis_version=ANALYSIS_VERSION,
         label=manifest.label,
         formula=manifest.formula,
         seed=manifest.seed,
@@ -124,7 +131,7 @@ def analyse_deck(deck: str | Path, *, force: bool = False, progress: Progress | 
         stages=tuple(stage.result() for stage in analysis.stages),
         refusals=analysis.refusals,
     )
-    _write(folder, result, analysis.tables)
+    write_result(folder / ANALYSIS_FOLDER, result, analysis.tables)
     return result
 
 
@@ -155,12 +162,13 @@ class _StageDraft:
 class _DeckAnalysis:
     """One pass over a deck; `measure` fills the drafts and the tables."""
 
-    def __init__(self, trajectory: DeckTrajectory, progress: Progress) -> None:
+    def __init__(self, trajectory: DeckTrajectory, workers: int, progress: Progress) -> None:
         self._trajectory = trajectory
         self._manifest = trajectory.manifest
+        self._workers = workers
         self._progress = progress
         self.stages: list[_StageDraft] = []
-        self.tables: dict[str, dict[str, ArrayLike] | Result] = {}
+        self.tables: Tables = {}
         self.refusals: dict[str, str] = {}
         self.last_step: int | None = None
         self._thermo: dict[str, dict[str, Floats]] = {}
@@ -249,27 +257,13 @@ class _DeckAnalysis:
 
     def _measure_structure(self, draft: _StageDraft, universe: Any) -> None:
         name = draft.record.name
-        step = -(-len(universe.trajectory) // MOST_STRUCTURE_FRAMES)
-        self._progress(f"{name}: pair distribution functions")
-        try:
-            pairs = PartialRDF(universe).run(step=step)
-        except AnalysisError as error:
-            draft.refusals["structure"] = str(error)
-            return
-        self._save(draft, "rdf", pairs)
-        self._save(draft, "shells", pairs.shells())
-        draft.quantities.extend(shell_quantities(pairs))
-        self._progress(f"{name}: network")
-        self._measure_network(draft, universe, pairs, step)
-
-    def _measure_network(self, draft: _StageDraft, universe: Any, pairs: PartialRDFResult, step: int) -> None:
-        try:
-            network = NetworkSpeciation(universe, rdf=pairs).run(step=step)
-        except AnalysisError as error:
-            draft.refusals["network"] = str(error)
-            return
-        self._save(draft, "network", network)
-        draft.quantities.extend(network_quantities(network))
+        found = measure_structure(
+            universe, StructureOptions(workers=self._workers), lambda what: self._progress(f"{name}: {what}")
+        )
+        for measurement, result in found.tables.items():
+            self._save(draft, measurement, result)
+        draft.quantities.extend(found.quantities)
+        draft.refusals.update(found.refusals)
 
     def _measure_transport(self, draft: _StageDraft, universe: Any) -> None:
         self._progress(f"{draft.record.name}: mean-square displacements")
@@ -333,25 +327,5 @@ def _up_to_date(folder: Path, digest: str, inputs: dict[str, InputFile]) -> Deck
         return None
     if known is None or known.manifest_sha256 != digest or known.inputs != inputs:
         return None
-    return known if known.program_version == napos_lmp.__version__ else None
-
-
-def _write(folder: Path, result: DeckResult, tables: dict[str, dict[str, ArrayLike] | Result]) -> None:
-    """Put a new folder ``analysis`` in the place of an older one, whole or not at all."""
-    target = folder / ANALYSIS_FOLDER
-    work = Path(tempfile.mkdtemp(prefix=f".{ANALYSIS_FOLDER}.", dir=folder))
-    try:
-        new = work / "new"
-        new.mkdir()
-        for name, table in tables.items():
-            if isinstance(table, Result):
-                table.to_csv(new / name)
-            else:
-                write_table(new / name, table)
-        content = json.dumps(result.as_dict(), indent=1, ensure_ascii=False, allow_nan=False)
-        (new / RESULT_NAME).write_text(content + "\n", encoding="utf-8")
-        if target.exists():
-            target.replace(work / "old")
-        new.replace(target)
-    finally:
-        shutil.rmtree(work, ignore_errors=True)
+    is_ours = known.program_version == napos_lmp.__version__ and known.analysis_version == ANALYSIS_VERSION
+    return known if is_ours else None

@@ -6,18 +6,28 @@ and time of change, so that a later look can tell whether it is up to date.
 
 from __future__ import annotations
 
+import json
 import math
+import shutil
+import tempfile
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal
 
+from numpy.typing import ArrayLike
 from pydantic import Field
 
-from napos_lmp.analysis.base import Estimate
+from napos_lmp.analysis.base import Estimate, Result, write_table
 from napos_lmp.errors import AnalysisError
 from napos_lmp.records import Record, read_record
 
 ANALYSIS_FOLDER = "analysis"
 RESULT_NAME = "analysis.json"
+ANALYSIS_VERSION = 2
+"""Raised whenever the analysis measures more or otherwise, so that older results are measured again."""
+
+Tables = dict[str, Mapping[str, ArrayLike] | Result]
+"""CSV files to write: by name, columns or a result that knows its own."""
 
 
 class Quantity(Record):
@@ -101,12 +111,14 @@ class InputFile(Record):
 class DeckResult(Record):
     """All that was measured on one deck.
 
-    `manifest_sha256` is of ``deck.json``. `last_step` is the newest step in the logs and trajectories, None for a deck
-    that has not been started. `thermo` is the CSV of the thermodynamic output of all stages, None where there is none.
+    `analysis_version` is the ANALYSIS_VERSION that measured it, 1 where it is not said. `manifest_sha256` is of
+    ``deck.json``. `last_step` is the newest step in the logs and trajectories, None for a deck that has not been
+    started. `thermo` is the CSV of the thermodynamic output of all stages, None where there is none.
     """
 
     schema_version: Literal[1] = 1
     program_version: str
+    analysis_version: int = 1
     label: str
     formula: str
     seed: int
@@ -144,6 +156,27 @@ def read_deck_result(deck: Path) -> DeckResult | None:
     if not path.is_file():
         return None
     return read_record(path, DeckResult, AnalysisError, cure="; analyse the deck again with force")
+
+
+def write_result(target: Path, result: Record, tables: Tables) -> None:
+    """Put a new folder with ``analysis.json`` and its tables in the place of an older one, whole or not at all."""
+    target.parent.mkdir(parents=True, exist_ok=True)
+    work = Path(tempfile.mkdtemp(prefix=f".{target.name}.", dir=target.parent))
+    try:
+        new = work / "new"
+        new.mkdir()
+        for name, table in tables.items():
+            if isinstance(table, Result):
+                table.to_csv(new / name)
+            else:
+                write_table(new / name, table)
+        content = json.dumps(result.model_dump(mode="json"), indent=1, ensure_ascii=False, allow_nan=False)
+        (new / RESULT_NAME).write_text(content + "\n", encoding="utf-8")
+        if target.exists():
+            target.replace(work / "old")
+        new.replace(target)
+    finally:
+        shutil.rmtree(work, ignore_errors=True)
 
 
 def _finite(value: float) -> float | None:

@@ -1,0 +1,154 @@
+"""The structure of one trajectory: every measurement of it, with its quantities for `analysis.json` and its tables.
+
+This is the one place where the measurements of structure are listed; decks and bare trajectories are measured alike.
+A measurement that the data do not support is refused, with the reason, and does not stop the others.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from napos_lmp.analysis.base import Result
+from napos_lmp.analysis.frames import checked_workers
+from napos_lmp.analysis.network import Network, NetworkMeasurement, measure_together
+from napos_lmp.analysis.quantities import network_quantities, shell_quantities
+from napos_lmp.analysis.rdf import PartialRDF
+from napos_lmp.analysis.results import Quantity
+from napos_lmp.analysis.speciation import NetworkSpeciation
+from napos_lmp.errors import AnalysisError
+
+MOST_FRAMES = 500
+"""Frames that the structure is averaged over by default; a longer trajectory is read in equal strides."""
+
+Progress = Callable[[str], None]
+Frames = tuple[int | None, int | None, int]
+
+
+@dataclass(frozen=True)
+class StructureOptions:
+    """What to measure the structure on, and how.
+
+    Attributes
+    ----------
+    start, stop, step
+        Slice of the frames; without `step`, all up to 500 and equal strides of a longer trajectory.
+    formers, anions
+        Elements of the network, see :class:`~napos_lmp.analysis.network.Network`.
+    cutoffs
+        Longest bonds in A by pair, such as ``{"P-S": 2.6}``.
+    workers
+        Most processes to use; None takes every core.
+    """
+
+    start: int | None = None
+    stop: int | None = None
+    step: int | None = None
+    formers: Sequence[str] | None = None
+    anions: Sequence[str] | None = None
+    cutoffs: Mapping[str, float] = field(default_factory=dict)
+    workers: int | None = None
+
+    def slice(self, n_frames: int) -> Frames:
+        """Start, stop and step for a trajectory of `n_frames`."""
+        if self.step is not None:
+            return self.start, self.stop, self.step
+        chosen = len(range(*slice(self.start, self.stop).indices(n_frames)))
+        return self.start, self.stop, max(1, -(-chosen // MOST_FRAMES))
+
+
+@dataclass
+class StructureFindings:
+    """What was found on one trajectory.
+
+    Attributes
+    ----------
+    quantities
+        The numbers.
+    tables
+        The results that are saved as CSV files, by name of the measurement.
+    refusals
+        Measurements that could not be made, and why.
+    """
+
+    quantities: list[Quantity] = field(default_factory=list)
+    tables: dict[str, Result] = field(default_factory=dict)
+    refusals: dict[str, str] = field(default_factory=dict)
+
+    def add(self, name: str, result: Result, quantities: Iterable[Quantity] = ()) -> None:
+        """Keep a result under the name of its measurement, and its quantities."""
+        self.tables[name] = result
+        self.quantities.extend(quantities)
+
+
+@dataclass(frozen=True)
+class _NetworkPart:
+    """A measurement that is read from the bond graphs: its name, how to make it, and the quantities of its result."""
+
+    name: str
+    make: Callable[[Network], NetworkMeasurement[Any, Any]]
+    quantities: Callable[[Any], Iterator[Quantity]]
+
+
+_NETWORK_PARTS = (_NetworkPart("network", NetworkSpeciation, network_quantities),)
+
+
+def measure_structure(
+    source: Any, options: StructureOptions | None = None, progress: Progress | None = None
+) -> StructureFindings:
+    """Measure the structure of a trajectory.
+
+    Parameters
+    ----------
+    source
+        MDAnalysis Universe or AtomGroup with elements and a periodic box of any shape.
+    options
+        Frames, network and processes.
+    progress
+        Is told in a few words what is being measured.
+
+    Raises
+    ------
+    AnalysisError
+        If the number of workers is below 1. All else that the data do not support is in the refusals; under
+        "structure" where nothing could be measured.
+    """
+    options = options or StructureOptions()
+    tell = progress or (lambda _: None)
+    checked_workers(options.workers)
+    findings = StructureFindings()
+    frames = options.slice(len(source.universe.trajectory))
+    tell("pair distribution functions")
+    try:
+        pairs = PartialRDF(source).run(*frames, workers=options.workers)
+    except AnalysisError as error:
+        findings.refusals["structure"] = str(error)
+        return findings
+    findings.add("rdf", pairs)
+    findings.add("shells", pairs.shells(), shell_quantities(pairs))
+    tell("network")
+    try:
+        network = Network(source, formers=options.formers, anions=options.anions, cutoffs=options.cutoffs, rdf=pairs)
+    except AnalysisError as error:
+        findings.refusals["network"] = str(error)
+    else:
+        _measure_network(network, _NETWORK_PARTS, frames, options.workers, findings)
+    return findings
+
+
+def _measure_network(
+    network: Network, parts: Sequence[_NetworkPart], frames: Frames, workers: int | None, findings: StructureFindings
+) -> None:
+    """Measure all parts in one pass; where that fails, each alone, to know which one fails and why."""
+    try:
+        results = measure_together([part.make(network) for part in parts], *frames, workers=workers)
+    except AnalysisError as error:
+        if len(parts) == 1:
+            findings.refusals[parts[0].name] = str(error)
+            return
+        for part in parts:
+            _measure_network(network, [part], frames, workers, findings)
+        return
+    for part, result in zip(parts, results, strict=True):
+        findings.add(part.name, result, part.quantities(result))
