@@ -268,7 +268,7 @@ def test_plot_shows_every_unit():
     ("options", "message"),
     [
         ({"formers": ["Si"]}, "network former 'Si' is not in the system"),
-        ({"anions": ["O"]}, "species 'O' is not in the system"),
+        ({"anions": ["O"]}, "anion 'O' is not in the system"),
         ({"formers": []}, "no network former"),
         ({"formers": ["P", "S"]}, "named as former and as anion"),
         ({"cutoffs": {"P-Na": 3.0}}, "no pair of the formers and anions"),

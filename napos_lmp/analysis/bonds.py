@@ -5,7 +5,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 
 from napos_lmp.analysis.base import AtomSet, Floats, Integers
 from napos_lmp.analysis.frames import Frame
@@ -155,6 +154,18 @@ class NetworkAtoms:
         return squared
 
 
+def pairs_at_same(centre: Integers) -> tuple[Integers, Integers]:
+    """All pairs of bonds with the same atom at one end, shape (M,) each; `centre` (E,) is that end of each bond."""
+    order = np.argsort(centre, kind="stable").astype(np.int64)
+    ordered = centre[order]
+    firsts, seconds = [np.zeros(0, dtype=np.int64)], [np.zeros(0, dtype=np.int64)]
+    for step in range(1, int(np.bincount(centre).max(initial=0))):
+        found = np.flatnonzero(ordered[step:] == ordered[:-step])
+        firsts.append(found)
+        seconds.append(found + step)
+    return order[np.concatenate(firsts)], order[np.concatenate(seconds)]
+
+
 def _of_elements(atoms: AtomSet, elements: tuple[str, ...]) -> tuple[Integers, Integers]:
     where = [atoms.where(element) for element in elements]
     types = np.repeat(np.arange(len(elements), dtype=np.int64), [len(indices) for indices in where])
@@ -164,27 +175,21 @@ def _of_elements(atoms: AtomSet, elements: tuple[str, ...]) -> tuple[Integers, I
 def _links(
     former: Integers, anion: Integers, outward: Floats, positions: Floats, box: Floats
 ) -> tuple[Integers, Integers, Integers, Integers, Integers]:
-    order = np.argsort(anion, kind="stable")
-    former, anion, outward = former[order], anion[order], outward[order]
-    firsts, seconds = [np.zeros(0, dtype=np.int64)], [np.zeros(0, dtype=np.int64)]
-    for step in range(1, int(np.bincount(anion).max(initial=0))):
-        found = np.flatnonzero(anion[step:] == anion[:-step])
-        firsts.append(found)
-        seconds.append(found + step)
-    a, b = np.concatenate(firsts), np.concatenate(seconds)
+    a, b = pairs_at_same(anion)
     apart = outward[a] - outward[b]
     images = np.rint((apart - positions[former[b]] + positions[former[a]]) @ np.linalg.inv(box)).astype(np.int64)
     links = np.column_stack([former[a], former[b], images])
-    backwards = _is_backwards(links)
-    links[backwards] = np.column_stack([former[b], former[a], -images])[backwards]
+    links = one_way(links)
     unique, which, counts = np.unique(links, axis=0, return_inverse=True, return_counts=True)
     bridges = np.column_stack([links[:, 0], anion[a], links[:, 1]])
     return unique[:, :2], unique[:, 2:], counts.astype(np.int64), bridges, which.reshape(-1).astype(np.int64)
 
 
-def _is_backwards(links: Integers) -> NDArray[np.bool_]:
-    """Which links (first, second, image) stand in the other of their two possible directions."""
+def one_way(links: Integers) -> Integers:
+    """Links (first, second, image), shape (L, 5), each turned into the one of its two directions that is the norm."""
     first, second, image = links[:, 0], links[:, 1], links[:, 2:]
     leading = np.where(image[:, 0] != 0, image[:, 0], np.where(image[:, 1] != 0, image[:, 1], image[:, 2]))
-    backwards: NDArray[np.bool_] = (first > second) | ((first == second) & (leading < 0))
-    return backwards
+    backwards = (first > second) | ((first == second) & (leading < 0))
+    turned = np.column_stack([second, first, -image])
+    norm: Integers = np.where(backwards[:, None], turned, links)
+    return norm
