@@ -40,7 +40,7 @@ TABLE: dict[frozenset[str], float] = {
 }
 """Cutoffs in A for pairs with no usable minimum of their own.
 
-P-S, P-O, Si-S, Si-O, B-O, Na-S, Na-O and P-P are first minima of published g(r) (docs/structure-analysis.md);
+P-S, P-O, Si-S, Si-O, B-O, Na-S, Na-O and P-P are first minima of published g(r) (docs/pair-structure.md);
 the rest are 1.15 to 1.25 times the single-bond length of the pair.
 """
 
@@ -136,9 +136,14 @@ def _first_minimum(g: Floats, noise: Floats, change: Floats, into_gap: int) -> t
     if len(rises) == 0:
         return None, "g(r) does not rise again behind its first peak"
     bottom = int(np.argmin(g[: rises[0]]))
-    flat = g[: rises[0]] <= g[bottom] + max(0.02, 2 * float(noise[bottom]))
+    return middle_of_gap(g[: rises[0]], bottom, max(0.02, 2 * float(noise[bottom])), into_gap), ""
+
+
+def middle_of_gap(g: Floats, bottom: int, tolerance: float, into_gap: int) -> int:
+    """Index in the middle of the flat part of `g` around its lowest point, at most `into_gap` behind its beginning."""
+    flat = g <= g[bottom] + tolerance
     before = np.flatnonzero(~flat[:bottom])
     after = np.flatnonzero(~flat[bottom:])
     left = int(before[-1]) + 1 if len(before) else 0
     right = bottom + int(after[0]) if len(after) else len(flat)
-    return min(round((left + right) / 2), left + into_gap), ""
+    return min(round((left + right) / 2), left + into_gap)

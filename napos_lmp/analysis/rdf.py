@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -25,43 +26,11 @@ from napos_lmp.analysis.base import (
 from napos_lmp.analysis.cutoffs import Cutoff, first_shell, table_cutoff
 from napos_lmp.analysis.frames import Frame, measure_frames
 from napos_lmp.analysis.neighbours import PairSearch, box_heights
+from napos_lmp.analysis.pair_tables import PairCorrelation, PeakTable, ShellTable
+from napos_lmp.analysis.peaks import PairCurve, Peak, pair_peaks
 from napos_lmp.errors import AnalysisError
 
 LONGEST_DEFAULT = 10.0
-
-
-@dataclass(frozen=True)
-class PairCorrelation:
-    """What one pair of elements tells.
-
-    Attributes
-    ----------
-    pair
-        The two elements, in the order of the system's.
-    g
-        Shape (B,): g(r); NaN where there are no two atoms to make a pair.
-    running
-        Running coordination number n(r), shape (B,), at the outer edge of each bin, by direction such as "S around P".
-    peak, peak_height
-        Position in A and height of the first peak; NaN if there is none.
-    cutoff
-        End of the first shell and where it is from.
-    coordination
-        Neighbours within the cutoff, by direction.
-    """
-
-    pair: tuple[str, str]
-    g: Floats
-    running: dict[str, Floats]
-    peak: float
-    peak_height: float
-    cutoff: Cutoff
-    coordination: dict[str, Estimate]
-
-    @property
-    def name(self) -> str:
-        """Such as "P-S"."""
-        return "-".join(self.pair)
 
 
 @dataclass(frozen=True)
@@ -78,15 +47,32 @@ class PartialRDFResult(Result):
         One entry for each unordered pair of elements, by name such as "P-S".
     n_frames
         Frames averaged over.
+    counts
+        Atoms of each element.
     volume
         Mean volume of the box, A^3.
+    density
+        Mean number density N / V, atoms/A^3.
+    r_limit
+        Half the smallest height of the box in any frame, A: the farthest that g(r) could reach.
     """
 
     r: Floats
     edges: Floats
     pairs: dict[str, PairCorrelation]
     n_frames: int
+    counts: dict[str, int]
     volume: float
+    density: float
+    r_limit: float
+    _blocks: Floats
+    _frames_each: int
+    _variances: Floats
+
+    @property
+    def bin_width(self) -> float:
+        """Width of a bin, A."""
+        return float(self.edges[1] - self.edges[0])
 
     def pair(self, first: str, second: str) -> PairCorrelation:
         """The entry of two elements, in either order.
@@ -114,6 +100,22 @@ class PartialRDFResult(Result):
         """First peaks, cutoffs and coordination numbers, one row a direction."""
         return ShellTable(tuple(self.pairs.values()))
 
+    def peak_table(self) -> PeakTable:
+        """All peaks of all pairs, one row a peak and direction."""
+        return PeakTable(tuple(self.pairs.values()))
+
+    def mixed(self, weights: Mapping[str, float]) -> PairCurve:
+        """The sum of all g(r), weighted by pair, with its counting statistics and blocks of frames.
+
+        Pairs of which the system holds none (the like atoms of a single one) are left out, g = 0.
+        """
+        factors = np.array([weights[name] for name in self.pairs])
+        known = np.array([bool(np.isfinite(pair.g).all()) for pair in self.pairs.values()])
+        factors, blocks = factors[known], self._blocks[:, known]
+        g = factors @ np.array([pair.g for pair in self.pairs.values()])[known]
+        variance = factors**2 @ self._variances[known]
+        return PairCurve(self.edges, g, variance, np.einsum("p,npb->nb", factors, blocks), self._frames_each)
+
     def plot(self, ax: Any, pairs: list[str] | None = None) -> Any:
         """Draw g(r) of all pairs, or of some named such as "P-S", on a matplotlib axis; returns the axis."""
         for name in self.pairs if pairs is None else pairs:
@@ -122,28 +124,6 @@ class PartialRDFResult(Result):
         ax.set(xlabel="r (Å)", ylabel="g(r)", xlim=(0, self.edges[-1]))
         ax.legend(frameon=False, ncols=2)
         return ax
-
-
-@dataclass(frozen=True)
-class ShellTable(Result):
-    """First shells of all pairs as one table; made by :meth:`PartialRDFResult.shells`."""
-
-    pairs: tuple[PairCorrelation, ...]
-
-    def columns(self) -> Mapping[str, ArrayLike]:
-        """One row for each direction of each pair."""
-        rows = [(pair, label, number) for pair in self.pairs for label, number in pair.coordination.items()]
-        return {
-            "neighbours": [label for _, label, _ in rows],
-            "first_peak_A": [pair.peak for pair, _, _ in rows],
-            "first_peak_height": [pair.peak_height for pair, _, _ in rows],
-            "cutoff_A": [pair.cutoff.value for pair, _, _ in rows],
-            "cutoff_source": [pair.cutoff.source for pair, _, _ in rows],
-            "coordination": [number.value for _, _, number in rows],
-            "coordination_low": [number.low for _, _, number in rows],
-            "coordination_high": [number.high for _, _, number in rows],
-            "note": ["; ".join(filter(None, (pair.cutoff.note, number.note))) for pair, _, number in rows],
-        }
 
 
 class PartialRDF:
@@ -197,7 +177,7 @@ class PartialRDF:
             )
         r_max = self._r_max or min(LONGEST_DEFAULT, math.floor(0.999 * half / self._bin_width) * self._bin_width)
         count = _PairCounter(self._atoms, r_max, max(2, round(r_max / self._bin_width)))
-        sums = _PairSums(self._atoms, count)
+        sums = _PairSums(self._atoms, count, half)
         for counts, volume in measure_frames(self._atoms, frames, count, workers):
             sums.add(counts, volume)
         return sums.result()
@@ -235,51 +215,82 @@ class _PairCounter:
 class _PairSums:
     """The histograms summed over frames, and what they tell."""
 
-    def __init__(self, atoms: AtomSet, counter: _PairCounter) -> None:
+    def __init__(self, atoms: AtomSet, counter: _PairCounter, r_limit: float) -> None:
         self._elements = atoms.elements
         self._numbers = np.bincount(atoms.types, minlength=len(atoms.elements))
         self._r_max, self._n_bins, self._pairs = counter.r_max, counter.n_bins, counter.pairs
-        self._counts = BlockedSums((len(self._pairs), self._n_bins))
+        self._r_limit = r_limit
+        self._edges = np.linspace(0, self._r_max, self._n_bins + 1)
+        shape = (len(self._pairs), self._n_bins)
+        self._counts = BlockedSums(shape)
+        self._densities = BlockedSums(shape, np.float64)
         self._volume = 0.0
-        self._count_volume = np.zeros((len(self._pairs), self._n_bins))
 
     def add(self, counts: Integers, volume: float) -> None:
         self._counts.add(counts)
+        self._densities.add(counts * volume)
         self._volume += volume
-        self._count_volume += counts * volume
 
     def result(self) -> PartialRDFResult:
-        edges = np.linspace(0, self._r_max, self._n_bins + 1)
         names = ["-".join(self._elements[i] for i in pair) for pair in self._pairs]
+        numbers = self._numbers.astype(np.float64)
+        possible = np.array([numbers[a] * (numbers[b] - (a == b)) / (1 + (a == b)) for a, b in self._pairs])
+        frames = self._counts.frames
+        with np.errstate(divide="ignore", invalid="ignore"):
+            each = 1 / (possible[:, None] * (4 / 3 * math.pi * np.diff(self._edges**3)))
+            g = self._densities.total / frames * each
+            blocks = self._densities.block_means * each
+            ideal = frames * frames / self._volume / each
+            variances = np.maximum(self._counts.total, 0.2) / ideal**2
         return PartialRDFResult(
-            r=(edges[1:] + edges[:-1]) / 2,
-            edges=edges,
-            pairs={name: self._pair(k, edges) for k, name in enumerate(names)},
-            n_frames=self._counts.frames,
-            volume=self._volume / self._counts.frames,
+            r=(self._edges[1:] + self._edges[:-1]) / 2,
+            edges=self._edges,
+            pairs={
+                name: self._pair(
+                    k, PairCurve(self._edges, g[k], variances[k], blocks[:, k], self._counts.length), ideal[k]
+                )
+                for k, name in enumerate(names)
+            },
+            n_frames=frames,
+            counts={element: int(self._numbers[i]) for i, element in enumerate(self._elements)},
+            volume=self._volume / frames,
+            density=float(self._numbers.sum()) * frames / self._volume,
+            r_limit=self._r_limit,
+            _blocks=blocks,
+            _frames_each=self._counts.length,
+            _variances=variances,
         )
 
-    def _pair(self, k: int, edges: Floats) -> PairCorrelation:
+    def _pair(self, k: int, curve: PairCurve, ideal: Floats) -> PairCorrelation:
         a, b = self._pairs[k]
-        n_a, n_b = int(self._numbers[a]), int(self._numbers[b])
         frames = self._counts.frames
         counts: Integers = self._counts.total[k]
-        pairs = n_a * (n_a - 1) / 2 if a == b else n_a * n_b
-        shells = 4 / 3 * math.pi * np.diff(edges**3)
-        with np.errstate(divide="ignore", invalid="ignore"):
-            g = self._count_volume[k] / (frames * pairs * shells)
-            ideal = frames * frames * pairs * shells / self._volume
-        shell = first_shell(edges, counts, ideal, frames * min(n_a, n_b))
+        fewer = frames * int(min(self._numbers[a], self._numbers[b]))
+        shell = first_shell(self._edges, counts, ideal, fewer)
         cutoff = self._cutoff(a, b, shell.minimum, shell.note)
         directions = self._directions(a, b)
+        peaks = self._peaks(k, curve, directions) if np.all(ideal > 0) else ()
+        inside = [p for p in peaks if shell.peak - 0.3 < p.position.value < cutoff.value]
+        first = max(inside, key=lambda peak: peak.height.value, default=None)
         return PairCorrelation(
             pair=(self._elements[a], self._elements[b]),
-            g=g,
+            g=curve.g,
             running={label: np.cumsum(counts) * factor / frames for label, factor in directions.items()},
-            peak=shell.peak,
-            peak_height=shell.height,
+            peak=first.position.value if first else shell.peak,
+            peak_height=first.height.value if first else shell.height,
+            peaks=peaks,
             cutoff=cutoff,
             coordination={label: self._coordination(k, cutoff, factor) for label, factor in directions.items()},
+            tail=self._tail(k, ideal),
+            beyond=self._beyond(counts, ideal),
+        )
+
+    def _peaks(self, k: int, curve: PairCurve, directions: dict[str, float]) -> tuple[Peak, ...]:
+        return tuple(
+            dataclasses.replace(
+                peak, area={label: self._within(k, place.left, place.right, f) for label, f in directions.items()}
+            )
+            for place, peak in pair_peaks(curve)
         )
 
     def _directions(self, a: int, b: int) -> dict[str, float]:
@@ -302,7 +313,25 @@ class _PairSums:
     def _coordination(self, k: int, cutoff: Cutoff, factor: float) -> Estimate:
         if math.isnan(cutoff.value):
             return Estimate(math.nan, math.nan, math.nan, "atoms", note=cutoff.note)
-        last = round(cutoff.value / self._r_max * self._n_bins)
-        value = float(self._counts.total[k, :last].sum()) * factor / self._counts.frames
-        blocks = self._counts.block_means[:, k, :last].sum(axis=1) * factor
+        return self._within(k, 0, round(cutoff.value / self._r_max * self._n_bins), factor)
+
+    def _within(self, k: int, first: int, last: int, factor: float) -> Estimate:
+        """Mean of the pairs a frame in some bins, times `factor`."""
+        value = float(self._counts.total[k, first:last].sum()) * factor / self._counts.frames
+        blocks = self._counts.block_means[:, k, first:last].sum(axis=1) * factor
         return mean_estimate(blocks, "atoms", value=value, frames_each=self._counts.length, limits=(0.0, math.inf))
+
+    def _tail(self, k: int, ideal: Floats) -> Estimate:
+        first = math.floor(0.8 * self._n_bins)
+        expected = float(ideal[first:].sum()) / self._counts.frames
+        if expected == 0:
+            return Estimate(math.nan, math.nan, math.nan, "", note="there are no two atoms to make a pair")
+        return dataclasses.replace(self._within(k, first, self._n_bins, 1 / expected), unit="")
+
+    def _beyond(self, counts: Integers, ideal: Floats) -> float:
+        sphere = 4 / 3 * math.pi * self._r_max**3
+        mean_volume = self._volume / self._counts.frames
+        possible = float(ideal.sum()) * mean_volume / sphere
+        if possible == 0 or mean_volume <= sphere:
+            return math.nan
+        return float((possible - counts.sum()) / (possible - ideal.sum()))
