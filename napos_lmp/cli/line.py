@@ -75,22 +75,53 @@ def run(
 
 
 def analyse(
-    decks: Decks,
+    paths: Annotated[list[Path], typer.Argument(help="Decks, studies, or files of trajectories.")],
+    elements: Annotated[
+        str | None, typer.Option(help="Element of each type of a trajectory, in order: Na,P,S,O or Na P S O.")
+    ] = None,
+    topology: Annotated[
+        Path | None, typer.Option(help="File that names the atoms of a trajectory, such as a LAMMPS data file.")
+    ] = None,
+    out: Annotated[Path | None, typer.Option(help="Folder for a trajectory's results: NAME-analysis.")] = None,
+    start: Annotated[int | None, typer.Option(help="First frame of a trajectory, from 0.")] = None,
+    stop: Annotated[int | None, typer.Option(help="Frame to stop before.")] = None,
+    step: Annotated[int | None, typer.Option(help="Take every n-th frame.")] = None,
+    cutoff: Annotated[list[str] | None, typer.Option(help="Longest bond in A, such as P-S=2.6; repeatable.")] = None,
+    formers: Annotated[str | None, typer.Option(help="Network formers of a trajectory, such as P,Si.")] = None,
+    anions: Annotated[str | None, typer.Option(help="Anions of a trajectory, such as S,O.")] = None,
+    workers: Annotated[int | None, typer.Option(min=1, help="Most cores to use; all by default.")] = None,
     force: Annotated[bool, typer.Option(help="Analyse again although nothing changed.")] = False,
     as_json: Json = False,
 ) -> None:
-    """Measure structure and transport of decks that have run."""
+    """Measure structure and transport of decks that have run, or the structure of any trajectory."""
     from napos_lmp.analysis.deck import analyse_decks
+    from napos_lmp.analysis.trajectory import analyse_trajectories
+    from napos_lmp.cli.trajectories import refuse_for_decks, split_paths, structure_options
     from napos_lmp.study import deck_folders
 
-    folders = deck_folders(decks)
+    folders, files, symbols = split_paths(paths, elements)
+    frames = (start, stop, step)
+    options = structure_options(frames, cutoff or (), formers, anions, workers)
+    decks = deck_folders(folders)
+    if decks:
+        refuse_for_decks(
+            {"elements": symbols, "topology": topology, "out": out, "cutoff": cutoff, "formers": formers}
+            | {"anions": anions, "start": start is not None, "stop": stop is not None, "step": step is not None}
+        )
     with counted_progress("analysed") as show:
-        results = analyse_decks(folders, force=force, progress=show)
+        results = [*analyse_decks(decks, force=force, workers=workers, progress=show)] if decks else []
+    with counted_progress("analysed") as show:
+        found = analyse_trajectories(
+            files, elements=symbols, topology=topology, out=out, options=options, force=force, progress=show
+        )
     if as_json:
-        print_json([result.as_dict() for result in results])
-    else:
-        for folder in folders:
-            typer.echo(f"{folder / 'analysis' / 'analysis.json'}")
+        print_json([result.model_dump(mode="json") for result in (*results, *found.values())])
+        return
+    for folder in (*(deck / "analysis" for deck in decks), *found):
+        typer.echo(f"{folder / 'analysis.json'}")
+    for result in found.values():
+        for sentence in (*result.result.messages, *(f"{k}: {reason}" for k, reason in result.result.refusals.items())):
+            typer.echo(f"{result.trajectory}: {sentence}", err=True)
 
 
 def report(study: Annotated[Path, typer.Argument(help="Folder of a study.")], as_json: Json = False) -> None:
