@@ -12,7 +12,8 @@ from numpy.typing import ArrayLike
 
 from napos_lmp.analysis.averages import BlockedSums, mean_estimate
 from napos_lmp.analysis.base import Estimate, Floats, Integers, Result
-from napos_lmp.analysis.bonds import BondGraph, NetworkAtoms, pairs_at_same
+from napos_lmp.analysis.bonds import BondGraph, NetworkAtoms
+from napos_lmp.analysis.compiled import angle_histogram, bonds_at, compiled
 from napos_lmp.analysis.cutoffs import Cutoff
 from napos_lmp.analysis.network import NetworkMeasurement
 
@@ -131,44 +132,23 @@ class _Reader:
 
     def __call__(self, graph: BondGraph) -> Sums:
         atoms = self._atoms
-        lengths = np.sqrt(np.einsum("ij,ij->i", graph.vectors, graph.vectors))
-        directions = graph.vectors / lengths[:, None]
-        former_kind, anion_kind = atoms.former_types[graph.former], atoms.anion_types[graph.anion]
-        a, b = pairs_at_same(graph.former)
-        cosine = np.einsum("ij,ij->i", directions[a], directions[b])
-        inside = _combined(former_kind[a], anion_kind[a], anion_kind[b], len(atoms.anions))
-        c, d = pairs_at_same(graph.anion)
-        bridge_cosine = np.einsum("ij,ij->i", directions[c], directions[d])
-        bridges = _combined(anion_kind[c], former_kind[c], former_kind[d], len(atoms.formers))
-        order, kinds = self._order(graph, a, cosine)
-        return {
-            "inside": _histogram(inside, cosine, len(inside_kinds(atoms))),
-            "bridges": _histogram(bridges, bridge_cosine, len(bridge_kinds(atoms))),
-            "order": _order_histogram(kinds, order, len(atoms.formers)),
-        }
-
-    def _order(self, graph: BondGraph, pair: Integers, cosine: Floats) -> tuple[Floats, Integers]:
-        around = np.bincount(graph.former, minlength=self._atoms.n_formers)
-        four = np.flatnonzero(around == _TETRAHEDRAL)
-        deviation = np.bincount(graph.former[pair], weights=(cosine + 1 / 3) ** 2, minlength=len(around))
-        order = np.asarray(1 - 3 / 8 * deviation[four], dtype=np.float64)
-        return order, self._atoms.former_types[four]
-
-
-def _combined(centre: Integers, first: Integers, second: Integers, n_ends: int) -> Integers:
-    """Number of the kind of each angle, in the order of the lists of names."""
-    low, high = np.minimum(first, second), np.maximum(first, second)
-    place = low * n_ends - low * (low - 1) // 2 + high - low
-    kind: Integers = centre * (n_ends * (n_ends + 1) // 2) + place
-    return kind
-
-
-def _histogram(kind: Integers, cosine: Floats, n_kinds: int) -> Floats:
-    angle = np.degrees(np.arccos(np.clip(cosine, -1, 1)))
-    place = np.minimum((angle / BIN_DEGREES).astype(np.int64), _BINS - 1)
-    counts = np.bincount(kind * _BINS + place, minlength=n_kinds * _BINS).reshape(n_kinds, _BINS)
-    moments = [np.bincount(kind, weights=angle**power, minlength=n_kinds) for power in (1, 2)]
-    return np.column_stack([counts, *moments])
+        anion_kind, former_kind = atoms.anion_types[graph.anion], atoms.former_types[graph.former]
+        n_inside, n_bridges = len(inside_kinds(atoms)), len(bridge_kinds(atoms))
+        at_former = compiled(bonds_at)(graph.former, atoms.n_formers)
+        inside, deviation = compiled(angle_histogram)(
+            graph.vectors, *at_former, atoms.former_types, anion_kind, len(atoms.anions), n_inside
+        )
+        bridges, _ = compiled(angle_histogram)(
+            graph.vectors,
+            *compiled(bonds_at)(graph.anion, atoms.n_anions),
+            atoms.anion_types,
+            former_kind,
+            len(atoms.formers),
+            n_bridges,
+        )
+        four = np.diff(at_former[0]) == _TETRAHEDRAL
+        order = _order_histogram(atoms.former_types[four], 1 - 3 / 8 * deviation[four], len(atoms.formers))
+        return {"inside": inside, "bridges": bridges, "order": order}
 
 
 def _order_histogram(kind: Integers, order: Floats, n_kinds: int) -> Floats:

@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 
 from napos_lmp.analysis.base import AtomSet, Floats, Integers
+from napos_lmp.analysis.compiled import bonds_at, bridges_of, compiled, find_bonds
 from napos_lmp.analysis.frames import Frame
-from napos_lmp.analysis.neighbours import pairs_within
+from napos_lmp.analysis.neighbours import box_heights
+
+_ROOM = 4
 
 
 @dataclass(frozen=True)
@@ -24,12 +29,12 @@ class BondGraph:
         The frame: all positions, also of atoms that are not of the network, and the box.
     former, anion
         Shape (E,): the two ends of each bond between a former and an anion.
-    vectors
-        Shape (E, 3): from the former to the anion's image that it is bonded to, A.
+    vectors, images
+        Shape (E, 3): from the former to the anion's image that it is bonded to, A, and that image.
     former_pairs, anion_pairs
         Shape (H, 2): bonds between two formers and between two anions.
-    former_pair_vectors, anion_pair_vectors
-        Shape (H, 3): from the first to the second of each pair, A.
+    former_pair_images, anion_pair_images
+        Shape (H, 3): image of the second of each pair.
     links
         Shape (L, 2): pairs of formers that share anions, the smaller number first. Two periodic images of a former are
         two partners, so that a pair may stand here twice and a former may be linked to itself.
@@ -47,10 +52,11 @@ class BondGraph:
     former: Integers
     anion: Integers
     vectors: Floats
+    images: Integers
     former_pairs: Integers
-    former_pair_vectors: Floats
+    former_pair_images: Integers
     anion_pairs: Integers
-    anion_pair_vectors: Floats
+    anion_pair_images: Integers
     links: Integers
     link_images: Integers
     shared: Integers
@@ -112,58 +118,54 @@ class NetworkAtoms:
         """The longest cutoff, A."""
         return max(self.cutoffs.values())
 
+    @cached_property
+    def _squared_cutoffs(self) -> Floats:
+        elements = self.formers + self.anions
+        longest = np.array([[self.cutoffs.get(frozenset((a, b)), -1.0) for b in elements] for a in elements])
+        return np.where(longest > 0, longest**2, -1.0)
+
+    @cached_property
+    def _all_types(self) -> Integers:
+        return np.concatenate([self.former_types, self.anion_types + len(self.formers)])
+
+    @cached_property
+    def _all_atoms(self) -> Integers:
+        return np.concatenate([self.former_atoms, self.anion_atoms])
+
     def bonds(self, frame: Frame) -> BondGraph:
-        """The bond graph of one frame."""
-        here = frame.positions[np.concatenate([self.former_atoms, self.anion_atoms])]
+        """The bond graph of one frame; no cutoff may be longer than half the smallest height of the box."""
         n_formers = self.n_formers
-        types = np.concatenate([self.former_types, self.anion_types + len(self.formers)])
-        first, second, vectors = pairs_within(here, frame.box, self.longest)
-        squared = np.einsum("ij,ij->i", vectors, vectors)
-        bonded = squared <= self._squared_cutoffs()[types[first], types[second]]
-        first, second, vectors = first[bonded], second[bonded], vectors[bonded]
-        former_first, former_second = first < n_formers, second < n_formers
-        mixed = former_first != former_second
-        flipped = former_second[mixed]
-        former = np.where(flipped, second[mixed], first[mixed])
-        anion = np.where(flipped, first[mixed], second[mixed]) - n_formers
-        outward = np.where(flipped[:, None], -vectors[mixed], vectors[mixed])
-        both = former_first & former_second
-        neither = ~former_first & ~former_second
-        links, images, shared, bridges, bridge_links = _links(former, anion, outward, here, frame.box)
+        fractional = frame.positions[self._all_atoms] @ np.linalg.inv(frame.box)
+        cells = np.floor(box_heights(frame.box) / self.longest).astype(np.int64)
+        cells[cells < 3] = 1
+        system = fractional, np.ascontiguousarray(frame.box), self._all_types, self._squared_cutoffs, cells
+        room = _ROOM * len(fractional)
+        found, first, second, images, vectors = compiled(find_bonds)(*system, room)
+        if found > room:
+            _, first, second, images, vectors = compiled(find_bonds)(*system, found)
+        # formers come first, and the first atom of a bond is the one that comes first
+        to_anion, from_anion = second >= n_formers, first >= n_formers
+        mixed, between_formers = to_anion & ~from_anion, ~to_anion
+        former, anion, mixed_images = first[mixed], second[mixed] - n_formers, images[mixed]
+        start, order = compiled(bonds_at)(anion, self.n_anions)
+        bridges, bridge_anions = compiled(bridges_of)(former, mixed_images, start, order)
+        links, which, shared = unique_rows(bridges)
         return BondGraph(
             frame=frame,
             former=former,
             anion=anion,
-            vectors=outward,
-            former_pairs=np.column_stack([first[both], second[both]]),
-            former_pair_vectors=vectors[both],
-            anion_pairs=np.column_stack([first[neither], second[neither]]) - n_formers,
-            anion_pair_vectors=vectors[neither],
-            links=links,
-            link_images=images,
+            vectors=vectors[mixed],
+            images=mixed_images,
+            former_pairs=np.column_stack([first[between_formers], second[between_formers]]),
+            former_pair_images=images[between_formers],
+            anion_pairs=np.column_stack([first[from_anion], second[from_anion]]) - n_formers,
+            anion_pair_images=images[from_anion],
+            links=links[:, :2],
+            link_images=links[:, 2:],
             shared=shared,
-            bridges=bridges,
-            bridge_links=bridge_links,
+            bridges=np.column_stack([bridges[:, 0], bridge_anions, bridges[:, 1]]),
+            bridge_links=which,
         )
-
-    def _squared_cutoffs(self) -> Floats:
-        elements = self.formers + self.anions
-        squared: Floats = (
-            np.array([[self.cutoffs.get(frozenset((a, b)), 0.0) for b in elements] for a in elements]) ** 2
-        )
-        return squared
-
-
-def pairs_at_same(centre: Integers) -> tuple[Integers, Integers]:
-    """All pairs of bonds with the same atom at one end, shape (M,) each; `centre` (E,) is that end of each bond."""
-    order = np.argsort(centre, kind="stable").astype(np.int64)
-    ordered = centre[order]
-    firsts, seconds = [np.zeros(0, dtype=np.int64)], [np.zeros(0, dtype=np.int64)]
-    for step in range(1, int(np.bincount(centre).max(initial=0))):
-        found = np.flatnonzero(ordered[step:] == ordered[:-step])
-        firsts.append(found)
-        seconds.append(found + step)
-    return order[np.concatenate(firsts)], order[np.concatenate(seconds)]
 
 
 def _of_elements(atoms: AtomSet, elements: tuple[str, ...]) -> tuple[Integers, Integers]:
@@ -172,24 +174,16 @@ def _of_elements(atoms: AtomSet, elements: tuple[str, ...]) -> tuple[Integers, I
     return np.concatenate(where), types
 
 
-def _links(
-    former: Integers, anion: Integers, outward: Floats, positions: Floats, box: Floats
-) -> tuple[Integers, Integers, Integers, Integers, Integers]:
-    a, b = pairs_at_same(anion)
-    apart = outward[a] - outward[b]
-    images = np.rint((apart - positions[former[b]] + positions[former[a]]) @ np.linalg.inv(box)).astype(np.int64)
-    links = np.column_stack([former[a], former[b], images])
-    links = one_way(links)
-    unique, which, counts = np.unique(links, axis=0, return_inverse=True, return_counts=True)
-    bridges = np.column_stack([links[:, 0], anion[a], links[:, 1]])
-    return unique[:, :2], unique[:, 2:], counts.astype(np.int64), bridges, which.reshape(-1).astype(np.int64)
-
-
-def one_way(links: Integers) -> Integers:
-    """Links (first, second, image), shape (L, 5), each turned into the one of its two directions that is the norm."""
-    first, second, image = links[:, 0], links[:, 1], links[:, 2:]
-    leading = np.where(image[:, 0] != 0, image[:, 0], np.where(image[:, 1] != 0, image[:, 1], image[:, 2]))
-    backwards = (first > second) | ((first == second) & (leading < 0))
-    turned = np.column_stack([second, first, -image])
-    norm: Integers = np.where(backwards[:, None], turned, links)
-    return norm
+def unique_rows(rows: Integers) -> tuple[Integers, Integers, Integers]:
+    """Different rows of a table in rising order, for each row its place among them, and how often each occurs."""
+    if len(rows) == 0:
+        return rows, np.zeros(0, dtype=np.int64), np.zeros(0, dtype=np.int64)
+    lowest = rows.min(axis=0)
+    spans = (rows.max(axis=0) - lowest + 1).tolist()
+    if math.prod(spans) >= 2**62:
+        found, which, counts = np.unique(rows, axis=0, return_inverse=True, return_counts=True)
+        return found, which.reshape(-1).astype(np.int64), counts.astype(np.int64)
+    strides = np.array([math.prod(spans[k + 1 :]) for k in range(len(spans))], dtype=np.int64)
+    keys = (rows - lowest) @ strides
+    _, where, which, counts = np.unique(keys, return_index=True, return_inverse=True, return_counts=True)
+    return rows[where], which.astype(np.int64), counts.astype(np.int64)

@@ -12,7 +12,8 @@ from numpy.typing import ArrayLike
 
 from napos_lmp.analysis.averages import FrameAverages
 from napos_lmp.analysis.base import Estimate, Integers, Result
-from napos_lmp.analysis.bonds import BondGraph, NetworkAtoms, one_way
+from napos_lmp.analysis.bonds import BondGraph, NetworkAtoms, unique_rows
+from napos_lmp.analysis.compiled import compiled, joined_groups
 from napos_lmp.analysis.cutoffs import Cutoff
 from napos_lmp.analysis.network import NetworkMeasurement
 from napos_lmp.composition import FORMAL_CHARGES
@@ -139,20 +140,17 @@ class _Reader:
         self._homopolar = [(a, b) for a in range(n) for b in range(a, n)]
 
     def __call__(self, graph: BondGraph) -> Numbers:
-        edges = _edges(graph, self._atoms)
-        n_groups, group = _components(edges, len(self._kinds))
-        width = len(self._elements)
+        group, infinite = compiled(joined_groups)(*_edges(graph, self._atoms.n_formers), len(self._kinds))
+        n_groups, width = len(infinite), len(self._elements)
         counts = np.bincount(group * width + self._kinds, minlength=n_groups * width).reshape(n_groups, width)
         bonds = self._homopolar_bonds(graph, group, n_groups)
         between_formers = [k for k, (a, b) in enumerate(self._homopolar) if b < len(self._atoms.formers)]
         between_anions = [k for k, (a, b) in enumerate(self._homopolar) if a >= len(self._atoms.formers)]
         charge = counts @ self._charges - 2 * bonds[:, between_formers].sum(axis=1)
         charge = charge + 2 * bonds[:, between_anions].sum(axis=1)
-        infinite = np.zeros(n_groups, dtype=np.int64)
-        infinite[_infinite(edges, group, n_groups)] = 1
-        linkage = self._linkage(graph, edges, group, n_groups)
+        linkage = self._linkage(graph, group, n_groups)
         rows = np.column_stack([counts, charge, infinite, linkage, bonds > 0])
-        found, numbers = np.unique(rows, axis=0, return_counts=True)
+        found, _, numbers = unique_rows(rows)
         sample: Numbers = {}
         for row, number in zip(found.tolist(), numbers.tolist(), strict=True):
             key, formers = self._named(row)
@@ -170,13 +168,15 @@ class _Reader:
             bonds[:, k] = np.bincount(group[own], minlength=n_groups)
         return bonds
 
-    def _linkage(self, graph: BondGraph, edges: _Edges, group: Integers, n_groups: int) -> Integers:
+    def _linkage(self, graph: BondGraph, group: Integers, n_groups: int) -> Integers:
         """Code of the linkage of each group: index in `_LINKAGES`."""
         n_formers = self._atoms.n_formers
         formers = np.bincount(group[:n_formers], minlength=n_groups)
-        bonded = np.column_stack([graph.former_pairs, edges.images[len(graph.former) :][: len(graph.former_pairs)]])
-        both = np.concatenate([np.column_stack([graph.links, graph.link_images]), one_way(bonded)])
-        pairs = np.unique(both, axis=0)[:, :2]
+        pairs = graph.links
+        if len(graph.former_pairs):
+            bonded = np.column_stack([graph.former_pairs, graph.former_pair_images])
+            shared_too = np.column_stack([graph.links, graph.link_images])
+            pairs = unique_rows(np.concatenate([shared_too, bonded]))[0][:, :2]
         links = np.bincount(group[pairs[:, 0]], minlength=n_groups)
         degree = np.bincount(pairs.ravel(), minlength=n_formers)
         most = np.zeros(n_groups, dtype=np.int64)
@@ -215,65 +215,13 @@ def _kinds(elements: tuple[str, ...], own: tuple[str, ...], types: Integers) -> 
     return kinds
 
 
-@dataclass(frozen=True)
-class _Edges:
-    """Bonds as edges between nodes (formers first, then anions), and the image of the second node, (E, 3)."""
-
-    first: Integers
-    second: Integers
-    images: Integers
-
-
-def _edges(graph: BondGraph, atoms: NetworkAtoms) -> _Edges:
-    """Bonds of formers with anions, then those between formers, then those between anions."""
-    shift = atoms.n_formers
-    first = np.concatenate([graph.former, graph.former_pairs[:, 0], graph.anion_pairs[:, 0] + shift])
-    second = np.concatenate([graph.anion + shift, graph.former_pairs[:, 1], graph.anion_pairs[:, 1] + shift])
-    vectors = np.concatenate([graph.vectors, graph.former_pair_vectors, graph.anion_pair_vectors])
-    positions = graph.frame.positions[np.concatenate([atoms.former_atoms, atoms.anion_atoms])]
-    apart = vectors - positions[second] + positions[first]
-    return _Edges(first, second, np.rint(apart @ np.linalg.inv(graph.frame.box)).astype(np.int64))
-
-
-def _components(edges: _Edges, n_nodes: int) -> tuple[int, Integers]:
-    from scipy.sparse import coo_array
-    from scipy.sparse.csgraph import connected_components
-
-    adjacency = coo_array((np.ones(len(edges.first)), (edges.first, edges.second)), shape=(n_nodes, n_nodes))
-    n_groups, group = connected_components(adjacency, directed=False)
-    return int(n_groups), group.astype(np.int64)
-
-
-def _infinite(edges: _Edges, group: Integers, n_groups: int) -> Integers:
-    """Groups in which a closed path of bonds leads to another periodic image."""
-    offset = _offsets(edges, group, n_groups)
-    open_ends = np.any(offset[edges.first] + edges.images != offset[edges.second], axis=1)
-    infinite: Integers = np.unique(group[edges.first[open_ends]])
-    return infinite
-
-
-def _offsets(edges: _Edges, group: Integers, n_groups: int) -> Integers:
-    """Image of each node, shape (n, 3), along a tree of bonds that starts at one node of its group."""
-    from scipy.sparse import coo_array
-    from scipy.sparse.csgraph import breadth_first_order
-
-    n = len(group)
-    roots = np.zeros(n_groups, dtype=np.int64)
-    roots[group[::-1]] = np.arange(n)[::-1]
-    start, end = np.concatenate([edges.first, edges.second]), np.concatenate([edges.second, edges.first])
-    rows, columns = np.concatenate([start, np.full(n_groups, n)]), np.concatenate([end, roots])
-    joined = coo_array((np.ones(len(rows)), (rows, columns)), shape=(n + 1, n + 1)).tocsr()
-    before = breadth_first_order(joined, n)[1][:n].astype(np.int64)
-    keys, place = np.unique(start * n + end, return_index=True)
-    offset = np.zeros((n, 3), dtype=np.int64)
-    child = np.flatnonzero(before < n)
-    found = place[np.searchsorted(keys, before[child] * n + child)]
-    offset[child] = np.concatenate([edges.images, -edges.images])[found]
-    ancestor = np.where(before < n, before, np.arange(n))
-    while np.any(ancestor != ancestor[ancestor]):
-        offset += offset[ancestor]
-        ancestor = ancestor[ancestor]
-    return offset
+def _edges(graph: BondGraph, n_formers: int) -> tuple[Integers, Integers, Integers]:
+    """All bonds as edges between atoms, formers numbered before anions: first, second, image of the second."""
+    return (
+        np.concatenate([graph.former, graph.former_pairs[:, 0], graph.anion_pairs[:, 0] + n_formers]),
+        np.concatenate([graph.anion + n_formers, graph.former_pairs[:, 1], graph.anion_pairs[:, 1] + n_formers]),
+        np.concatenate([graph.images, graph.former_pair_images, graph.anion_pair_images]),
+    )
 
 
 class _Collector:

@@ -12,7 +12,7 @@ from numpy.typing import ArrayLike
 
 from napos_lmp.analysis.averages import FrameAverages
 from napos_lmp.analysis.base import Estimate, Integers, Result
-from napos_lmp.analysis.bonds import BondGraph, NetworkAtoms
+from napos_lmp.analysis.bonds import BondGraph, NetworkAtoms, unique_rows
 from napos_lmp.analysis.cutoffs import Cutoff
 from napos_lmp.analysis.network import FORMERS, NetworkMeasurement
 
@@ -196,7 +196,7 @@ class _Reader:
                 numbers["coordination", former, c] = count * share
             for n, count in enumerate(np.bincount(bridges[chosen]).tolist()):
                 numbers["unit", former, n] = count * share
-            rows, counts = np.unique(np.column_stack([shell, bridges])[chosen], axis=0, return_counts=True)
+            rows, _, counts = unique_rows(np.column_stack([shell, bridges])[chosen])
             for row, count in zip(rows.tolist(), counts.tolist(), strict=True):
                 label = _shell_label(former, dict(zip(self._atoms.anions, row, strict=False)))
                 numbers["shell_by_unit", former, label, row[-1]] = count * share
