@@ -26,6 +26,8 @@ class PairCorrelation:
         Running coordination number n(r), shape (B,), at the outer edge of each bin, by direction such as "S around P".
     peak, peak_height
         Position in A and height of the first shell's peak (of the highest, where it is split); NaN if there is none.
+    first_shell
+        That peak with its intervals, width and area; None if there is none.
     peaks
         All peaks that stand out of the noise, small ones before the first shell (such as a few homopolar bonds) too.
     cutoff
@@ -44,6 +46,7 @@ class PairCorrelation:
     running: dict[str, Floats]
     peak: float
     peak_height: float
+    first_shell: Peak | None
     peaks: tuple[Peak, ...]
     cutoff: Cutoff
     coordination: dict[str, Estimate]

@@ -18,7 +18,7 @@ _LEAST_CHANGE = 0.1
 _FLAT = 0.02
 _INTO_GAP = 0.3
 _LEAST_SHARE = 0.05
-_TOP = 0.8
+_TOP = 0.5
 _MOST_BLOCKS = 32
 _FWHM = 2 * math.sqrt(2 * math.log(2))
 
@@ -173,7 +173,8 @@ def peak_top(x: Floats, y: Floats, place: PeakPlace, smooth: Floats, base: float
     """Position and height of a maximum between the points of a curve.
 
     They are read off a polynomial, of third degree where seven points or more allow it, else a parabola, fitted by
-    least squares to the points around the top at which the smoothed curve is above 80 % of its height over `base`.
+    least squares to the logarithm (of which a Gaussian's is a parabola) of the points around the top at which the
+    smoothed curve is above half its height over `base`; where one is not positive, to the points themselves.
     """
     limit = base + _TOP * (smooth[place.top] - base)
     low = high = place.top
@@ -182,7 +183,11 @@ def peak_top(x: Floats, y: Floats, place: PeakPlace, smooth: Floats, base: float
     while high < min(place.right, len(x) - 1) and smooth[high + 1] >= limit:
         high += 1
     low, high = min(low, place.top - 1), max(high, place.top + 1)
-    return _extremum(x[max(0, low) : high + 1], y[max(0, low) : high + 1], place_x=float(x[place.top]), sign=-1)
+    near, values = slice(max(0, low), high + 1), y[max(0, low) : high + 1]
+    if np.any(values <= 0):
+        return _extremum(x[near], values, place_x=float(x[place.top]), sign=-1)
+    position, logarithm = _extremum(x[near], np.log(values), float(x[place.top]), -1, weights=np.sqrt(values))
+    return position, math.exp(logarithm)
 
 
 def valley(x: Floats, y: Floats, place: PeakPlace) -> float:
@@ -273,12 +278,12 @@ def _estimate(pseudo: Floats, value: float, unit: str, frames_each: int) -> Esti
     return mean_estimate(pseudo, unit, value=value, frames_each=frames_each)
 
 
-def _extremum(x: Floats, y: Floats, place_x: float, sign: int) -> tuple[float, float]:
+def _extremum(x: Floats, y: Floats, place_x: float, sign: int, weights: Floats | None = None) -> tuple[float, float]:
     """Place and value of a fitted polynomial's minimum (`sign` 1) or maximum (-1); of the data's if it has none."""
     centre, scale = place_x, max(float(np.ptp(x)) / 2, 1e-12)
     t = (x - centre) / scale
     if len(t) >= 3:
-        fit = np.polynomial.polynomial.polyfit(t, y, 3 if len(t) >= 7 else 2)
+        fit = np.polynomial.polynomial.polyfit(t, y, 3 if len(t) >= 7 else 2, w=weights)
         fit = np.pad(fit, (0, 4 - len(fit)))
         slope, bend, twist = fit[1], 2 * fit[2], 3 * fit[3]
         root = bend * bend - 4 * slope * twist

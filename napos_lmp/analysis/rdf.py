@@ -278,6 +278,7 @@ class _PairSums:
             running={label: np.cumsum(counts) * factor / frames for label, factor in directions.items()},
             peak=first.position.value if first else shell.peak,
             peak_height=first.height.value if first else shell.height,
+            first_shell=first,
             peaks=peaks,
             cutoff=cutoff,
             coordination={label: self._coordination(k, cutoff, factor) for label, factor in directions.items()},
