@@ -17,6 +17,7 @@ _SMOOTHING = 0.03
 _LEAST_CHANGE = 0.1
 _FLAT = 0.02
 _INTO_GAP = 0.3
+_FEWEST_BINS = 5
 _LEAST_SHARE = 0.05
 _TOP = 0.5
 _MOST_BLOCKS = 32
@@ -114,8 +115,8 @@ def pair_peaks(curve: PairCurve) -> list[tuple[PeakPlace, Peak]]:
         position, height, wide, minimum = jackknife(curve.blocks, curve.g, curve.frames_each, numbers, units)
         if math.isnan(wide.value):
             wide = dataclasses.replace(wide, note="g(r) does not fall to half the peak's height before the next peak")
-        elif wide.value < 3 * width:
-            wide = dataclasses.replace(wide, note=f"less than three bins of {width:.3g} Å; take narrower bins")
+        elif wide.value < _FEWEST_BINS * width:
+            wide = dataclasses.replace(wide, note=f"under {_FEWEST_BINS} bins of {width:.3g} Å: take narrower bins")
         if math.isnan(minimum.value):
             middle = round(float(curve.edges[place.right]), 6)
             minimum = Estimate(middle, math.nan, math.nan, "Å", note="in an empty gap behind the peak")
