@@ -25,11 +25,12 @@ from napos_lmp.manifest import (
     PotentialRecord,
     Restart,
     StageRecord,
+    StrainRecord,
     StructureRecord,
     read_manifest,
     write_manifest,
 )
-from napos_lmp.protocol import Protocol, ScheduledStage, derived_seed
+from napos_lmp.protocol import Protocol, Relax, ScheduledStage, derived_seed
 from napos_lmp.templates import Templates, shipped_templates
 
 if TYPE_CHECKING:
@@ -237,13 +238,21 @@ def _stage_record(stage: ScheduledStage) -> StageRecord:
         temperature_stop_K=stage.temperature_stop,
         pressure_bar=stage.pressure,
         dump=dump,
+        table=_table(stage),
+        strain=StrainRecord(component=stage.strained[0], amount=stage.strained[1]) if stage.strained else None,
     )
+
+
+def _table(stage: ScheduledStage) -> str | None:
+    """File of the cells and stresses that a stage without dynamics finds."""
+    return f"log/{stage.name}.table" if stage.kind in ("relax", "strain") else None
 
 
 def _lammps_styles(pair_styles: tuple[str, ...], schedule: tuple[ScheduledStage, ...]) -> tuple[str, ...]:
     fixes = dict.fromkeys(f"fix {stage.ensemble}" for stage in schedule if stage.ensemble)
     dumps = ("dump dcd",) if any(stage.dump_stride for stage in schedule) else ()
-    return (*pair_styles, *fixes, "fix halt", *dumps)
+    strains = ("fix store/state",) if any(stage.kind == "strain" for stage in schedule) else ()
+    return (*pair_styles, *fixes, "fix halt", *dumps, *strains)
 
 
 def _template_values(
@@ -253,8 +262,8 @@ def _template_values(
     start = manifest.structure
     velocity_seed = derived_seed(manifest.seed, "velocities", manifest.formula, protocol.name)
     stages = [_stage_values(stage, manifest.timestep_ps) for stage in schedule]
-    moving = [stage for stage in stages if stage["ensemble"]]
-    moving[0]["velocity_seed"] = velocity_seed
+    for first in [stage for stage in stages if stage["ensemble"]][:1]:
+        first["velocity_seed"] = velocity_seed
     return {
         "program_version": manifest.program_version,
         "label": manifest.label,
@@ -273,8 +282,8 @@ def _template_values(
         "restart": manifest.restart,
         "input_file": manifest.input_file,
         "final_structure": manifest.final_structure,
-        "minimise": next((stage for stage in stages if not stage["ensemble"]), None),
-        "stages": moving,
+        "minimise": next((stage for stage in stages if stage["kind"] == "minimise"), None),
+        "stages": [stage for stage in stages if stage["kind"] != "minimise"],
     }
 
 
@@ -285,11 +294,14 @@ def _stage_values(stage: ScheduledStage, timestep_ps: float) -> dict[str, Any]:
         "duration_ps": (stage.last_step - stage.first_step) * timestep_ps,
         "velocity_seed": None,
     }
-    if stage.minimise:
-        values |= {
-            "force_tolerance": stage.minimise.force_tolerance_eV_A,
-            "max_iterations": stage.minimise.max_iterations,
-        }
+    if stage.settings:
+        values |= stage.settings.model_dump(exclude={"kind", "strain"}) | {"table": _table(stage)}
+        values["force_tolerance"] = values.pop("force_tolerance_eV_A")
+    if stage.strained:
+        values["component"], values["amount"] = stage.strained
+    if isinstance(stage.settings, Relax):
+        values["stress_tolerance"] = values.pop("stress_tolerance_bar")
+        values["cell_file"] = f"stages/{stage.name}.cell.lammps"
     return values
 
 
@@ -319,6 +331,10 @@ def _render_inputs(
     }
     stages = {stage["file"]: stage for stage in (values["minimise"], *values["stages"]) if stage}
     inputs |= {file: f"stages/{stage['kind']}.lmp.j2" for file, stage in stages.items()}
+    for stage in values["stages"]:
+        if stage["kind"] == "relax" and stage["cell"] != "fixed":
+            inputs[stage["cell_file"]] = "stages/relax_cell.lmp.j2"
+            stages[stage["cell_file"]] = stage
     texts = {
         name: templates.render(template, values | {"stage": stages.get(name)}) for name, template in inputs.items()
     }

@@ -29,11 +29,22 @@ class Dump(Record):
     unwrapped: bool = True
 
 
+class StrainRecord(Record):
+    """The strain of the reference cell in one stage: a component in Voigt's notation; a shear is twice the tensor's."""
+
+    component: Literal["xx", "yy", "zz", "yz", "xz", "xy"]
+    amount: float
+
+
 class StageRecord(Record):
-    """One stage as rendered; steps are LAMMPS steps, `last_step` included. A minimisation stands at step 0."""
+    """One stage as rendered; steps are LAMMPS steps, `last_step` included. A minimisation stands at step 0.
+
+    A stage without dynamics has no ensemble. `table` is the file of cells and stresses that a relaxation or a strain
+    writes, which is there when the stage is done.
+    """
 
     name: str
-    kind: Literal["minimise", "melt", "quench", "anneal", "equilibrate", "produce"]
+    kind: Literal["minimise", "melt", "quench", "anneal", "equilibrate", "produce", "relax", "strain"]
     ensemble: Literal["nvt", "npt", "nve"] | None
     first_step: int
     last_step: int
@@ -41,6 +52,13 @@ class StageRecord(Record):
     temperature_stop_K: float | None
     pressure_bar: float | None
     dump: Dump | None
+    table: str | None = None
+    strain: StrainRecord | None = None
+
+    @property
+    def is_dynamics(self) -> bool:
+        """Whether it is molecular dynamics, with a temperature and a log of its own."""
+        return self.ensemble is not None
 
 
 class Restart(Record):

@@ -21,8 +21,10 @@ from napos_lmp.protocol import (
     Produce,
     Protocol,
     Quench,
+    Relax,
     RunSettings,
     Stage,
+    Strain,
     Temperature,
 )
 from napos_lmp.yamlfile import check_model
@@ -35,7 +37,6 @@ class _Preset(RunSettings):
     LEFT_OUT: ClassVar[frozenset[str]] = frozenset()
 
     start: Name | None = None
-    minimise: Minimise | None
 
     @model_validator(mode="before")
     @classmethod
@@ -90,6 +91,7 @@ class MeltQuench(_Preset):
 
     preset: Literal["melt-quench"] = "melt-quench"
     name: Name = "melt-quench"
+    minimise: Minimise | None
     melt: Melt
     quench: Quench
     anneal: Anneal | None
@@ -124,6 +126,7 @@ class Diffusion(_Preset):
     preset: Literal["diffusion"] = "diffusion"
     name: Name = "diffusion"
     temperatures_K: tuple[Temperature, ...] = Field(default=(600.0, 700.0, 800.0, 900.0), min_length=1, max_length=50)
+    minimise: Minimise | None
     equilibrate: Equilibrate | None
     produce: Produce
 
@@ -156,32 +159,104 @@ class Diffusion(_Preset):
         return made
 
 
+class Cooling(_Preset):
+    """Equilibrate the liquid and cool it slowly in steps at constant pressure: density, expansion and Tg.
+
+    Each step holds the temperature that it has reached for (width of a step) / rate. No frames are written unless
+    asked for. `minimise` (left out unless given) is for a start that is not a glass.
+    """
+
+    DEFAULTS: ClassVar[dict[str, dict[str, Any]]] = {
+        "minimise": {},
+        "equilibrate": {"temperature_K": 1000.0, "duration_ps": 100.0, "dump_ps": None},
+        "cool": {"end_temperature_K": 200.0, "rate_K_per_ps": 0.5, "steps": 40, "ensemble": "npt", "dump_ps": None},
+    }
+    LEFT_OUT: ClassVar[frozenset[str]] = frozenset({"minimise"})
+
+    preset: Literal["cooling"] = "cooling"
+    name: Name = "cooling"
+    minimise: Minimise | None
+    equilibrate: Equilibrate
+    cool: Quench
+
+    @field_validator("equilibrate", "cool")
+    @classmethod
+    def _at_constant_pressure(cls, stage: Equilibrate | Quench) -> Equilibrate | Quench:
+        if stage.ensemble != "npt":
+            raise ValueError(f"ensemble is {stage.ensemble!r}; the volume can follow the temperature in 'npt' alone")
+        return stage
+
+    def protocols(self) -> list[Protocol]:
+        """The one protocol of this preset.
+
+        Raises
+        ------
+        ProtocolError
+            If the stages do not fit together.
+        """
+        return [self._protocol(self.name, [self.minimise, self.equilibrate, self.cool])]
+
+
+class Elastic(_Preset):
+    """Relax atoms and cell to zero pressure, then strain the cell in six ways, both ways: the elastic constants.
+
+    There is no dynamics: the constants are those of the structure at 0 K.
+    """
+
+    DEFAULTS: ClassVar[dict[str, dict[str, Any]]] = {"relax": {}, "strain": {}}
+
+    preset: Literal["elastic"] = "elastic"
+    name: Name = "elastic"
+    relax: Relax
+    strain: Strain
+
+    def protocols(self) -> list[Protocol]:
+        """The one protocol of this preset.
+
+        Raises
+        ------
+        ProtocolError
+            If the stages do not fit together.
+        """
+        return [self._protocol(self.name, [self.relax, self.strain])]
+
+
+PRESETS = {preset.model_fields["preset"].default: preset for preset in (MeltQuench, Diffusion, Cooling, Elastic)}
+"""The presets by the name that a study gives."""
+
+
 def _padded(temperature: float) -> str:
     whole, point, rest = f"{temperature:.10g}".partition(".")
     return whole.zfill(4) + point + rest
 
 
 def _which(data: Any) -> str:
-    if isinstance(data, Protocol | MeltQuench | Diffusion):
+    if isinstance(data, Protocol | _Preset):
         return type(data).__name__
     preset = data.get("preset") if isinstance(data, dict) else None
     if preset is None:
         return "Protocol"
-    return {"melt-quench": "MeltQuench", "diffusion": "Diffusion"}.get(str(preset), "unknown")
+    return PRESETS[preset].__name__ if preset in PRESETS else "unknown"
 
+
+Preset = MeltQuench | Diffusion | Cooling | Elastic
 
 ProtocolSpec = Annotated[
     Annotated[MeltQuench, Tag("MeltQuench")]
     | Annotated[Diffusion, Tag("Diffusion")]
+    | Annotated[Cooling, Tag("Cooling")]
+    | Annotated[Elastic, Tag("Elastic")]
     | Annotated[Protocol, Tag("Protocol")],
     Discriminator(
         _which,
         custom_error_type="unknown_preset",
-        custom_error_message="preset must be melt-quench or diffusion, or be left out where stages are given",
+        custom_error_message=(
+            "preset must be melt-quench, diffusion, cooling or elastic, or be left out where stages are given"
+        ),
     ),
 ]
 
 
-def protocols_of(spec: MeltQuench | Diffusion | Protocol) -> list[Protocol]:
+def protocols_of(spec: Preset | Protocol) -> list[Protocol]:
     """The protocols that one entry of a study stands for: one for each deck."""
     return [spec] if isinstance(spec, Protocol) else spec.protocols()

@@ -14,7 +14,7 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from napos_lmp.errors import ProtocolError
 
-StageKind = Literal["minimise", "melt", "quench", "anneal", "equilibrate", "produce"]
+StageKind = Literal["minimise", "melt", "quench", "anneal", "equilibrate", "produce", "relax", "strain"]
 Ensemble = Literal["nvt", "npt", "nve"]
 
 Temperature = Annotated[float, Field(gt=0, le=10_000, allow_inf_nan=False)]
@@ -23,6 +23,10 @@ Pressure = Annotated[float, Field(ge=-1e6, le=1e6, allow_inf_nan=False)]
 Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$")]
 
 DEFAULT_PRESSURE = 1.0
+
+StrainComponent = Literal["xx", "yy", "zz", "yz", "xz", "xy"]
+STRAIN_COMPONENTS: tuple[StrainComponent, ...] = ("xx", "yy", "zz", "yz", "xz", "xy")
+"""The six strains in Voigt's order."""
 
 
 class Stage(BaseModel):
@@ -116,12 +120,45 @@ class Produce(Hold):
     ensemble: Ensemble = "nvt"
 
 
-AnyStage = Annotated[Minimise | Melt | Quench | Anneal | Equilibrate | Produce, Field(discriminator="kind")]
+class Relax(Stage):
+    """Relax the atoms, and the cell to a pressure, to a minimum of the energy: the reference of a `strain`.
+
+    `cell` says what of the cell gives way: all of its edges and angles, its size alone, or nothing.
+    """
+
+    kind: Literal["relax"] = "relax"
+    cell: Literal["full", "isotropic", "fixed"] = "full"
+    pressure_bar: Pressure = 0.0
+    force_tolerance_eV_A: float = Field(default=5e-4, gt=0, allow_inf_nan=False)
+    stress_tolerance_bar: float = Field(default=50.0, gt=0, allow_inf_nan=False)
+    max_iterations: int = Field(default=5000, ge=1, le=1_000_000)
+    max_rounds: int = Field(default=30, ge=1, le=100)
+
+
+class Strain(Stage):
+    """Strain the relaxed cell by each Voigt component, both ways, and relax the atoms: the elastic constants.
+
+    A shear strain is the engineering strain, twice the entry of the tensor.
+    """
+
+    kind: Literal["strain"] = "strain"
+    strain: float = Field(default=0.005, ge=1e-5, le=0.05, allow_inf_nan=False)
+    force_tolerance_eV_A: float = Field(default=5e-4, gt=0, allow_inf_nan=False)
+    max_iterations: int = Field(default=5000, ge=1, le=1_000_000)
+
+
+AnyStage = Annotated[
+    Minimise | Melt | Quench | Anneal | Equilibrate | Produce | Relax | Strain, Field(discriminator="kind")
+]
 
 
 @dataclass(frozen=True)
 class ScheduledStage:
-    """A stage in LAMMPS steps; temperatures in K, pressure in bar, rate in K/ps, `dump_stride` in steps."""
+    """A stage in LAMMPS steps; temperatures in K, pressure in bar, rate in K/ps, `dump_stride` in steps.
+
+    `settings` are those of a stage without dynamics; a relaxation, and each of the strains, counts as one step.
+    `strained` is the component of the strain and its amount.
+    """
 
     name: str
     kind: StageKind
@@ -133,7 +170,8 @@ class ScheduledStage:
     pressure: float | None
     dump_stride: int | None
     rate: float | None = None
-    minimise: Minimise | None = None
+    settings: Minimise | Relax | Strain | None = None
+    strained: tuple[StrainComponent, float] | None = None
 
 
 class RunSettings(BaseModel):
@@ -167,8 +205,13 @@ class Protocol(RunSettings):
     def _check_stages(self) -> Self:
         if any(stage.kind == "minimise" for stage in self.stages[1:]):
             raise ValueError("minimise may only be the first stage")
-        if all(stage.kind == "minimise" for stage in self.stages):
-            raise ValueError("a protocol needs at least one stage of dynamics")
+        kinds = [stage.kind for stage in self.stages]
+        if set(kinds) == {"minimise"}:
+            raise ValueError("a protocol needs at least one stage of dynamics, or a relax")
+        if "relax" in kinds and kinds[kinds.index("relax") :] not in (["relax"], ["relax", "strain"]):
+            raise ValueError("after a relax only one strain may follow, as the last stage")
+        if "strain" in kinds and "relax" not in kinds:
+            raise ValueError("a strain needs a relax before it, which gives the reference cell")
         try:
             self.schedule()
         except ProtocolError as error:
@@ -198,7 +241,11 @@ class Protocol(RunSettings):
         for number, stage in enumerate(self.stages, start=1):
             if isinstance(stage, Minimise):
                 name = f"{number:02d}-minimise"
-                scheduled.append(ScheduledStage(name, "minimise", None, 0, 0, None, None, None, None, minimise=stage))
+                scheduled.append(ScheduledStage(name, "minimise", None, 0, 0, None, None, None, None, settings=stage))
+                continue
+            if isinstance(stage, Relax | Strain):
+                scheduled += _static_stages(stage, step, len(scheduled))
+                step = scheduled[-1].last_step
                 continue
             for start, stop, time_ps in self._legs(f"stages.{number - 1} ({stage.kind})", stage, temperature):
                 length = self.steps(time_ps)
@@ -249,6 +296,29 @@ class Protocol(RunSettings):
                 f"stage {name} lasts {length} steps, less than its {stride} steps between frames; shorten dump_ps"
             )
         return stride
+
+
+def _static_stages(stage: Relax | Strain, step: int, before: int) -> list[ScheduledStage]:
+    """One stage for a relaxation, one for each strain; `before` stages stand before them."""
+    strains: list[tuple[StrainComponent, float] | None] = [None]
+    if isinstance(stage, Strain):
+        strains = [(component, sign * stage.strain) for component in STRAIN_COMPONENTS for sign in (1, -1)]
+    return [
+        ScheduledStage(
+            name=f"{before + number:02d}-{stage.kind}",
+            kind=stage.kind,
+            ensemble=None,
+            first_step=step + number - 1,
+            last_step=step + number,
+            temperature_start=None,
+            temperature_stop=None,
+            pressure=stage.pressure_bar if isinstance(stage, Relax) else None,
+            dump_stride=None,
+            settings=stage,
+            strained=strained,
+        )
+        for number, strained in enumerate(strains, start=1)
+    ]
 
 
 def derived_seed(seed: int, *purpose: str) -> int:

@@ -22,7 +22,7 @@ from napos_lmp.errors import StudyError
 from napos_lmp.files import write_text
 from napos_lmp.manifest import MANIFEST_NAME, Manifest, read_manifest
 from napos_lmp.potential import Potential, PotentialCard, load_potential
-from napos_lmp.presets import Diffusion, MeltQuench, protocols_of
+from napos_lmp.presets import MeltQuench, protocols_of
 from napos_lmp.protocol import Protocol, derived_seed
 from napos_lmp.records import read_record
 from napos_lmp.structure import Structure, crystal, estimate_density, pack
@@ -236,13 +236,13 @@ def _pair_styles(study: Study, potentials: list[Potential]) -> dict[str, str | N
 def _plan_replica(
     study: Study, material: _Material, potential: Potential, pair_style: str | None, seed: int
 ) -> Iterator[_PlannedDeck]:
-    """The decks of one structure: a diffusion preset starts from the melt-quench before it, a crystal is not melted."""
+    """The decks of one structure: other presets start from the melt-quench before them, a crystal is not melted."""
     group = f"{material.folder}/{potential.name}/seed-{seed}"
     quenched: str | None = None
     for spec in study.protocols:
         if material.crystal and isinstance(spec, MeltQuench):
             continue
-        start = spec.start or (quenched if isinstance(spec, Diffusion) else None)
+        start = spec.start or (quenched if not isinstance(spec, MeltQuench | Protocol) else None)
         for protocol in protocols_of(spec):
             yield _PlannedDeck(
                 path=f"{group}/{protocol.name}",

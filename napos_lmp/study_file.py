@@ -10,7 +10,7 @@ from pydantic import BaseModel, ConfigDict, Discriminator, Field, Tag, field_val
 from napos_lmp.composition import Composition, expand_series
 from napos_lmp.errors import NaposError, StudyError
 from napos_lmp.job import JobSettings
-from napos_lmp.presets import Diffusion, MeltQuench, ProtocolSpec, protocols_of
+from napos_lmp.presets import Preset, ProtocolSpec, protocols_of
 from napos_lmp.protocol import Name, Protocol
 from napos_lmp.resources import shipped_folder
 from napos_lmp.structure import CRYSTALS
@@ -161,7 +161,7 @@ def example_study() -> str:
     return (shipped_folder("lammps_templates") / "study.yaml").read_text(encoding="utf-8")
 
 
-def _named(spec: MeltQuench | Diffusion | Protocol) -> list[Protocol]:
+def _named(spec: Preset | Protocol) -> list[Protocol]:
     try:
         return protocols_of(spec)
     except NaposError as error:

@@ -175,7 +175,7 @@ def test_after_an_error_the_folder_is_as_it_was(tmp_path):
             {"protocols": [{"preset": "melt-quench", "quench": {"rate_K_per_ps": -2}}]},
             ["protocols.0.quench.rate_K_per_ps is -2"],
         ),
-        ({"protocols": [{"preset": "meltquench"}]}, ["protocols.0", "melt-quench or diffusion"]),
+        ({"protocols": [{"preset": "meltquench"}]}, ["protocols.0", "melt-quench, diffusion, cooling or elastic"]),
         ({"protocols": [{"stages": []}]}, ["protocols.0.name is missing"]),
         ({"protocols": []}, ["protocols"]),
         ({"protocols": [{"preset": "melt-quench"}] * 2}, ["two protocols", "'melt-quench'"]),
