@@ -10,10 +10,14 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from napos_lmp.analysis.angles import BondAngles
 from napos_lmp.analysis.base import Result
 from napos_lmp.analysis.frames import checked_workers
+from napos_lmp.analysis.groups import AnionGroups
+from napos_lmp.analysis.linkages import Linkages
 from napos_lmp.analysis.network import Network, NetworkMeasurement, measure_together
 from napos_lmp.analysis.quantities import network_quantities, shell_quantities
+from napos_lmp.analysis.quantities_network import angle_quantities, group_quantities, linkage_quantities
 from napos_lmp.analysis.rdf import PartialRDF
 from napos_lmp.analysis.results import Quantity
 from napos_lmp.analysis.speciation import NetworkSpeciation
@@ -91,7 +95,12 @@ class _NetworkPart:
     quantities: Callable[[Any], Iterator[Quantity]]
 
 
-_NETWORK_PARTS = (_NetworkPart("network", NetworkSpeciation, network_quantities),)
+_NETWORK_PARTS = (
+    _NetworkPart("network", NetworkSpeciation, network_quantities),
+    _NetworkPart("linkages", Linkages, linkage_quantities),
+    _NetworkPart("groups", AnionGroups, group_quantities),
+    _NetworkPart("angles", BondAngles, angle_quantities),
+)
 
 
 def measure_structure(

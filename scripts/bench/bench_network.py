@@ -1,7 +1,7 @@
 """The whole census of a network against amorphouspy's Q^n analysis of the same frames of an oxide glass.
 
-Ours: speciation, linkages, anion groups and bond angles in one pass over a DCD file, read included. amorphouspy: Q^n and
-the roles of the oxygens alone, of the same frames as ASE atoms in memory. Both use all cores as they do by themselves,
+Ours: speciation, linkages, anion groups and bond angles in one pass over a DCD file, read included. amorphouspy: Q^n
+and the roles of the oxygens alone, of the same frames as ASE atoms in memory. Both use all cores as they do alone,
 in turns in one run; the shortest time of each counts. The shares of Q^n must be equal. The glass is alpha-cristobalite
 of which a quarter of the bridges was broken by Na2O, shaken by 0.08 A. Peer: pip install amorphouspy.
 
