@@ -22,7 +22,7 @@ from napos_lmp.analysis.neighbours import box_heights
 
 Complexes = NDArray[np.complex128]
 
-_ATOMS = 1024
+_ATOMS = 256
 _LINES = 96
 _PLASTIC = 1.3247179572447460
 
@@ -169,16 +169,19 @@ class VectorSample:
 
     def _unfolded(self, begin: int, end: int, sums: Floats) -> Complexes:
         """Densities, shape (kinds, vectors), of a batch of lines from their products with cosines and sines."""
-        real, imaginary = sums[:, 0], sums[:, 1]
-        even = real[:, :, 0] + 1j * imaginary[:, :, 0]
-        odd = real[:, :, 1] + 1j * imaginary[:, :, 1]
-        both = np.concatenate([(even - 1j * odd)[:, :, :0:-1], even + 1j * odd], axis=2)
-        middle = sums.shape[-1] - 1
-        offset = np.arange(-middle, middle + 1)
+        cosines, sines = sums[:, 0, :, 0], sums[:, 0, :, 1]
+        more_cosines, more_sines = sums[:, 1, :, 0], sums[:, 1, :, 1]
+        kinds, _, lines, _, most = sums.shape
+        both = np.empty((kinds, lines, 2 * most - 1), dtype=np.complex128)
+        np.subtract(cosines, more_sines, out=both.real[..., most - 1 :])
+        np.add(sines, more_cosines, out=both.imag[..., most - 1 :])
+        np.add(cosines, more_sines, out=both.real[..., most - 1 :: -1])
+        np.subtract(more_cosines, sines, out=both.imag[..., most - 1 :: -1])
+        offset = np.arange(1 - most, most)
         low = (self.first - self.reach)[begin:end, None]
         high = (self.beyond - self.reach)[begin:end, None]
-        chosen = (offset >= low) & (offset < high)
-        unfolded: Complexes = both[:, chosen]
+        chosen = np.flatnonzero((offset >= low) & (offset < high))
+        unfolded: Complexes = both.reshape(kinds, -1).take(chosen, axis=1)
         return unfolded
 
 

@@ -146,7 +146,7 @@ class StructureFactor:
     """
 
     def __init__(
-        self, source: Any, *, q_max: float = 20.0, bin_width: float = 0.05, vectors_per_bin: int = 500
+        self, source: Any, *, q_max: float = 20.0, bin_width: float = 0.05, vectors_per_bin: int = 300
     ) -> None:
         if not (math.isfinite(q_max) and 0 < q_max <= 75):
             raise AnalysisError(f"q_max is {q_max} 1/A; it must be positive and at most 75")
@@ -208,10 +208,10 @@ class _Reader:
             )
         densities = sample.densities(frame.positions, self._types, self._kinds)
         place = np.minimum((lengths * (self.n_bins / self.q_max)).astype(np.int64), self.n_bins - 1)
+        parts = densities.view(np.float64).reshape(self._kinds, -1, 2)
         sums = np.empty((len(self.pairs) + 2, self.n_bins))
         for row, (a, b) in enumerate(self.pairs):
-            product = densities[a].real * densities[b].real
-            product += densities[a].imag * densities[b].imag
+            product = np.einsum("vc,vc->v", parts[a], parts[b])
             sums[row] = np.bincount(place, product, minlength=self.n_bins)
         sums[-2] = np.bincount(place, minlength=self.n_bins)
         sums[-1] = np.bincount(place, lengths, minlength=self.n_bins)
