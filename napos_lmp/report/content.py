@@ -13,6 +13,7 @@ from napos_lmp.errors import StructureError
 from napos_lmp.report.collect import Glass, StudyView
 from napos_lmp.report.comparison import comparison
 from napos_lmp.report.distrust import caveats
+from napos_lmp.report.experiment import experiment_section
 from napos_lmp.report.glass import USUAL_BRIDGES, former_of, glass_section, occurs
 from napos_lmp.report.html import Block, Card, CardItem, Cards, Caveat, Caveats, Page, Section, Tabular, Text
 from napos_lmp.report.numbers import Cell, Number, Table
@@ -65,6 +66,8 @@ def build_page(study: StudyView) -> Page:
     sections = [_glance(study, warnings)]
     if len({(glass.formula, glass.protocol_name) for glass in study.glasses}) > 1:
         sections.append(comparison(study))
+    if (experiment := experiment_section(study)) is not None:
+        sections.append(experiment)
     if (potentials := potentials_section(study)) is not None:
         sections.append(potentials)
     sections.extend(glass_section(glass) for glass in study.glasses)

@@ -54,7 +54,13 @@ def arrhenius_table(glass: Glass) -> Table | None:
     return Table(f"arrhenius-{glass.anchor}", "Arrhenius fit of σT", ("Quantity", "Value"), rows)
 
 
-def _fit(glass: Glass) -> ArrheniusResult | str:
+def conductivity_at(glass: Glass, temperature: float) -> Number:
+    """Conductivity in S/cm where the Arrhenius line is drawn to a temperature in K."""
+    fit = _fit(glass, temperature)
+    return Number.of_refusal("S/cm", fit) if isinstance(fit, str) else _number(fit.prediction, fit)
+
+
+def _fit(glass: Glass, prediction_temperature: float = _ROOM_TEMPERATURE) -> ArrheniusResult | str:
     """The fit, or why there is none."""
     temperatures, numbers = valued_points(glass)
     if len(temperatures) < 2:
@@ -63,7 +69,7 @@ def _fit(glass: Glass) -> ArrheniusResult | str:
     bounded = all(number.has_interval for number in numbers)
     values = [_estimate(number, bounded=bounded) for number in numbers]
     try:
-        return Arrhenius(temperatures.tolist(), values, prediction_temperature=_ROOM_TEMPERATURE).run()
+        return Arrhenius(temperatures.tolist(), values, prediction_temperature=prediction_temperature).run()
     except AnalysisError as error:
         return str(error)
 
