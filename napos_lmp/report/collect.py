@@ -282,11 +282,25 @@ def _series(index: StudyIndex) -> tuple[str, dict[str, float]] | None:
     return formula, {c.formula: x for c, x in zip(compositions, values, strict=True)}
 
 
+_ZERO_WHERE_ABSENT = {
+    "unit.": ("mean_n", "%"),
+    "shell.": ("mean_n", "%"),
+    "group.": ("bridges_per_former", "%"),
+    "free_anion.": ("bridges_per_former", "per 100 formers"),
+    "bridge.": ("bridges_per_former", "%"),
+    "chain.": ("bridges_per_former", "per 100 formers"),
+    "clusters.size": ("clusters.largest", "%"),
+}
+"""Kinds of quantity that only what occurs is listed of: what is there wherever they were measured, and their unit."""
+
+
 def _absent(stage: StageResult, key: str) -> Quantity | None:
-    """Zero for a unit or shell that no frame of a measured network holds, so that replicas without it count."""
-    if not key.startswith(("unit.", "shell.")) or stage.get("mean_n") is None:
-        return None
-    return Quantity(key=key, label="", unit="%", value=0.0, note="in no frame; only replicas can give an interval")
+    """Zero for what no frame of a measured network holds, such as a unit, so that replicas without it count."""
+    for prefix, (measured, unit) in _ZERO_WHERE_ABSENT.items():
+        if key.startswith(prefix) and stage.get(measured) is not None:
+            note = "in no frame; only replicas can give an interval"
+            return Quantity(key=key, label="", unit=unit, value=0.0, note=note)
+    return None
 
 
 def _glasses(groups: dict[tuple[str, str, str], list[DeckView]]) -> Iterable[Glass]:

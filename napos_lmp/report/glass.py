@@ -10,6 +10,13 @@ from napos_lmp.report.collect import DeckView, Glass
 from napos_lmp.report.html import Block, Figure, Heading, Section, Tabular, Text, subscripted
 from napos_lmp.report.numbers import Cell, Number, Table
 from napos_lmp.report.plots import Displacement, ThermoStage, arrhenius, bars, displacements, pair_functions, thermo
+from napos_lmp.report.structure import (
+    angle_blocks,
+    environment_blocks,
+    link_blocks,
+    medium_range_blocks,
+    scattering_blocks,
+)
 from napos_lmp.report.temperature import arrhenius_line, arrhenius_table, valued_points
 
 _SUPERSCRIPT = "⁰¹²³⁴⁵"
@@ -121,7 +128,13 @@ def _structure(glass: Glass) -> Iterable[Block]:
         + (f". Seed {deck.manifest.seed}." if len(glass.seeds) > 1 else "."),
     )
     yield Tabular(_shell_table(glass, stage, temperature))
+    yield from scattering_blocks(glass, deck, stage, temperature)
+    yield Heading("Network")
     yield from _network(glass, temperature)
+    yield from link_blocks(glass, temperature)
+    yield from angle_blocks(glass, deck, stage, temperature)
+    yield from medium_range_blocks(glass, temperature)
+    yield from environment_blocks(glass, temperature)
 
 
 def coldest_with(glass: Glass, curve: str) -> tuple[DeckView, StageResult] | None:

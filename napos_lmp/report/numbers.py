@@ -101,7 +101,7 @@ class Number:
     def as_dict(self) -> dict[str, Any]:
         """The number as JSON-ready values, `text` as on the page."""
         return {
-            "value": self.value, "low": self.low, "high": self.high, "level": self.level, "unit": self.unit,
+            "value": self.value, "low": self.low, "high": self.high, "level": self.level, "unit": self.unit or "1",
             "basis": self.basis, "note": self.note, "refused": self.refused, "text": self.text,
         }  # fmt: skip
 

@@ -138,6 +138,46 @@ def pair_overlays(panels: Mapping[str, Sequence[PairCurve]]) -> str:
     return _svg(draw, WIDTH, 0.4 + 1.65 * math.ceil(len(shown) / 3))
 
 
+@dataclass(frozen=True)
+class Curves:
+    """Lines over one axis: labels of both axes, `x` (N,), each line's values (N,), and the level of no correlation."""
+
+    x_label: str
+    y_label: str
+    x: Floats
+    lines: Mapping[str, Floats]
+    level: float | None
+
+
+def scattering(panels: Sequence[Curves]) -> str:
+    """Total functions of scattering, a panel each."""
+
+    def draw(figure: Any) -> None:
+        for ax, panel in zip(figure.subplots(1, len(panels), squeeze=False).ravel(), panels, strict=True):
+            for (name, values), colour in zip(panel.lines.items(), cycle(OKABE_ITO), strict=False):
+                ax.plot(panel.x, values, color=colour, label=name, linewidth=1.2)
+            if panel.level is not None:
+                ax.axhline(panel.level, color="#9aa3af", linewidth=0.7, zorder=0)
+            ax.set(xlabel=panel.x_label, ylabel=panel.y_label, xlim=(0, float(panel.x[-1])))
+            ax.legend()
+
+    return _svg(draw, WIDTH if len(panels) > 1 else 5.2, 2.6)
+
+
+def angle_distributions(angle: Floats, inside: Mapping[str, Floats], bridges: Mapping[str, Floats]) -> str:
+    """Distributions of bond angles inside the units and at the bridges, a panel each."""
+    panels = [(title, lines) for title, lines in (("Inside the units", inside), ("At the bridges", bridges)) if lines]
+
+    def draw(figure: Any) -> None:
+        for ax, (title, lines) in zip(figure.subplots(1, len(panels), squeeze=False).ravel(), panels, strict=True):
+            for (name, values), colour in zip(lines.items(), cycle(OKABE_ITO), strict=False):
+                ax.plot(angle, values, color=colour, label=name, linewidth=1.2)
+            ax.set(title=title, xlabel="angle (°)", ylabel="probability (1/°)", xlim=(50, 180), ylim=(0, None))
+            ax.legend()
+
+    return _svg(draw, WIDTH if len(panels) > 1 else 5.2, 2.6)
+
+
 def bars(categories: Sequence[str], series: Mapping[str, Sequence[Number]], axis: str) -> str:
     """Grouped bars with intervals: a group for each category, a colour for each entry of `series`."""
 
