@@ -20,7 +20,7 @@ from napos_lmp.analysis.base import (
     checked_frames,
     plot_axes,
 )
-from napos_lmp.analysis.cavity_grid import SphereGrid, occupied_by_probe
+from napos_lmp.analysis.cavity_grid import Mask, SphereGrid, sampling_error
 from napos_lmp.analysis.frames import Frame, measure_frames
 from napos_lmp.errors import AnalysisError
 
@@ -116,8 +116,9 @@ class Cavities:
 
     Atoms are spheres. Points of a grid along the box vectors, which may lean, count as free outside of all spheres, as
     accessible where a sphere of the probe's radius fits with its centre, and as occupiable where such a sphere reaches
-    (as Connolly's surface bounds it). Accessible points that are face neighbours on the grid, also through the periodic
-    boundary, make one cavity.
+    (as Connolly's surface bounds it). Accessible points make one cavity when a probe gets from one to the other; a grid
+    cannot tell necks apart that differ by less than half the diagonal of its cells, so that a probe smaller by that
+    much must get through.
 
     Parameters
     ----------
@@ -142,7 +143,7 @@ class Cavities:
         source: Any,
         *,
         probe_radius: float = 1.02,
-        spacing: float = 0.4,
+        spacing: float = 0.3,
         radii: str | Mapping[str, float] = "ionic",
     ) -> None:
         if not (math.isfinite(probe_radius) and 0 <= probe_radius <= 20):
@@ -215,20 +216,20 @@ class _Reader:
         points = np.ceil(np.linalg.norm(frame.box, axis=1) / self._spacing / 2).astype(np.int64) * 2
         if points.min() < _FEWEST_POINTS or points.prod() > _MOST_POINTS:
             raise AnalysisError(
-                f"spacing is {self._spacing:g} A, which gives a grid of {' x '.join(map(str, points))} points; at least "
-                f"{_FEWEST_POINTS} along each box vector and at most {_MOST_POINTS:,} in all are possible"
+                f"spacing is {self._spacing:g} A, which gives a grid of {' x '.join(map(str, points))} points; at "
+                f"least {_FEWEST_POINTS} along each box vector and at most {_MOST_POINTS:,} in all are possible"
             )
         grid = SphereGrid(frame.box, points)
         free = ~grid.covered(frame.positions, self._radii)
         accessible = ~grid.covered(frame.positions, self._radii + self._probe) if self._probe else free
         where = np.flatnonzero(accessible)
         clearance = grid.clearance(where, frame.positions, self._radii)
-        labels, count = grid.cavities(accessible)
+        through = np.maximum(self._radii + self._probe - grid.coarseness, 0.0)
+        labels, count = grid.cavities(accessible, ~grid.covered(frame.positions, through))
         reached = grid.reached(labels, where, clearance)
-        volumes = np.bincount(reached.ravel(), minlength=count + 1)[1:] * grid.point_volume
-        return _numbers(
-            free, accessible, reached > 0, volumes, clearance, abs(float(np.linalg.det(frame.box)))
-        ), volumes
+        volumes = np.bincount(reached.ravel(), minlength=count + 1)[1:].astype(np.float64) * grid.point_volume
+        volume = abs(float(np.linalg.det(frame.box)))
+        return _numbers(free, accessible, reached > 0, volumes, clearance, volume), volumes
 
 
 def _numbers(

@@ -14,10 +14,11 @@ from napos_lmp.analysis.neighbours import box_heights
 Mask = NDArray[np.bool_]
 
 _CHUNK = 4_000_000
+_ORIGIN = np.array([0.237, 0.419, 0.683])
 
 
 class SphereGrid:
-    """Points in the middle of equal cells along the box vectors.
+    """Points along the box vectors, one in each of equal cells, off the planes on which crystals have atoms.
 
     Parameters
     ----------
@@ -37,9 +38,15 @@ class SphereGrid:
         """Volume that a point stands for, A^3."""
         return abs(float(np.linalg.det(self._cell)))
 
+    @property
+    def coarseness(self) -> float:
+        """Distance in A within which there is a point from anywhere: half the longest diagonal of a cell."""
+        corners = np.array(list(itertools.product((-0.5, 0.5), repeat=3))) @ self._cell
+        return float(np.linalg.norm(corners, axis=1).max())
+
     def covered(self, positions: Floats, radii: Floats) -> Mask:
         """Which points lie inside a sphere or its periodic images; `positions` (N, 3) and `radii` (N,) in A."""
-        place = (positions @ np.linalg.inv(self.box) % 1.0) * self._points - 0.5
+        place = (positions @ np.linalg.inv(self.box) % 1.0) * self._points - _ORIGIN
         base = np.rint(place).astype(np.int64)
         aside = (place - base) @ self._cell
         pad = self._reach(float(radii.max(initial=0)))
@@ -69,16 +76,14 @@ class SphereGrid:
         """Steps to all points that may be within `radius` of an atom half a cell aside at most."""
         most = self._reach(radius)
         steps = np.stack(np.meshgrid(*(np.arange(-n, n + 1) for n in most), indexing="ij"), axis=-1).reshape(-1, 3)
-        corners = np.array(list(itertools.product((-0.5, 0.5), repeat=3))) @ self._cell
-        margin = float(np.linalg.norm(corners, axis=1).max())
-        near: Integers = steps[np.linalg.norm(steps @ self._cell, axis=1) <= radius + margin]
+        near: Integers = steps[np.linalg.norm(steps @ self._cell, axis=1) <= radius + self.coarseness]
         return near
 
     def clearance(self, where: Integers, positions: Floats, radii: Floats) -> Floats:
         """Distance in A from points (flat indices) to the nearest surface of a sphere or its images."""
         from scipy.spatial import cKDTree
 
-        points = (np.column_stack(np.unravel_index(where, self.shape)) + 0.5) / self._points @ self.box
+        points = (np.column_stack(np.unravel_index(where, self.shape)) + _ORIGIN) / self._points @ self.box
         margin = 2 * float(radii.max())
         while True:
             nearest = np.full(len(where), np.inf)
@@ -90,22 +95,28 @@ class SphereGrid:
                 return nearest
             margin *= 2
 
-    def cavities(self, accessible: Mask) -> tuple[Integers, int]:
-        """Number 1, 2, ... of the connected place that each accessible point is in, 0 elsewhere; and how many."""
+    def cavities(self, accessible: Mask, passable: Mask) -> tuple[Integers, int]:
+        """Number 1, 2, ... of the cavity that each accessible point is in, 0 elsewhere; and how many there are.
+
+        Two accessible points are in one cavity when a way over face neighbours that are passable leads from one to the
+        other, the periodic boundary being no wall.
+        """
         from scipy.ndimage import label
         from scipy.sparse import coo_matrix
         from scipy.sparse.csgraph import connected_components
 
-        labels, count = label(accessible)
+        places, count = label(passable)
         ends = []
         for axis in range(3):
-            low, high = np.take(labels, 0, axis=axis).ravel(), np.take(labels, -1, axis=axis).ravel()
+            low, high = np.take(places, 0, axis=axis).ravel(), np.take(places, -1, axis=axis).ravel()
             ends.append(np.column_stack([low, high])[(low > 0) & (high > 0)])
         pairs = np.concatenate(ends)
         matrix = coo_matrix((np.ones(len(pairs)), (pairs[:, 0], pairs[:, 1])), shape=(count + 1, count + 1))
-        number, merged = connected_components(matrix, directed=False)
-        joined: Integers = merged.astype(np.int64)[labels]
-        return joined, number - 1
+        merged = connected_components(matrix, directed=False)[1][places[accessible]]
+        found, numbers = np.unique(merged, return_inverse=True)
+        labels = np.zeros(self.shape, dtype=np.int64)
+        labels[accessible] = numbers.reshape(-1) + 1
+        return labels, len(found)
 
     def reached(self, labels: Integers, where: Integers, clearance: Floats) -> Integers:
         """The places with all that spheres as wide as the clearance around their points (`where`) reach.

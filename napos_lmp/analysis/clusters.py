@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from napos_lmp.analysis.averages import FrameAverages
-from napos_lmp.analysis.base import Estimate, Floats, Integers, Result, plot_axes
+from napos_lmp.analysis.base import Estimate, Integers, Result, plot_axes
 from napos_lmp.analysis.bonds import BondGraph, NetworkAtoms
 from napos_lmp.analysis.cutoffs import Cutoff
 from napos_lmp.analysis.network import NetworkMeasurement
@@ -148,22 +148,20 @@ def clusters_of(graph: BondGraph, atoms: NetworkAtoms) -> Clusters:
     from scipy.sparse.csgraph import connected_components
 
     n_formers, total = atoms.n_formers, atoms.n_formers + atoms.n_anions
-    ends, vectors = _bonds(graph, n_formers)
+    ends, images = _bonds(graph, n_formers)
     matrix = coo_matrix((np.ones(len(ends)), (ends[:, 0], ends[:, 1])), shape=(total, total))
     labels = connected_components(matrix, directed=False)[1].astype(np.int64)
     with_formers, of_former = np.unique(labels[:n_formers], return_inverse=True)
     anions = np.bincount(labels[n_formers:], minlength=int(labels.max()) + 1)[with_formers]
-    where = graph.frame.positions[np.concatenate([atoms.former_atoms, atoms.anion_atoms])]
-    images = np.rint((vectors - where[ends[:, 1]] + where[ends[:, 0]]) @ np.linalg.inv(graph.frame.box))
-    dimensions = _endless_directions(total, labels, ends, images.astype(np.int64))[with_formers]
+    dimensions = _endless_directions(total, labels, ends, images)[with_formers]
     return Clusters(np.bincount(of_former.reshape(-1)), anions, dimensions, of_former.reshape(-1).astype(np.int64))
 
 
-def _bonds(graph: BondGraph, n_formers: int) -> tuple[Integers, Floats]:
-    """Both ends of all bonds, anions numbered behind the formers, and the vectors from the first to the second."""
+def _bonds(graph: BondGraph, n_formers: int) -> tuple[Integers, Integers]:
+    """Both ends of all bonds, anions numbered behind the formers, and the image of the second seen from the first."""
     ends = [np.column_stack([graph.former, graph.anion + n_formers]), graph.former_pairs, graph.anion_pairs + n_formers]
-    vectors = [graph.vectors, graph.former_pair_vectors, graph.anion_pair_vectors]
-    return np.concatenate(ends), np.concatenate(vectors)
+    images = [graph.images, graph.former_pair_images, graph.anion_pair_images]
+    return np.concatenate(ends), np.concatenate(images)
 
 
 def _endless_directions(n_vertices: int, labels: Integers, ends: Integers, images: Integers) -> Integers:

@@ -20,7 +20,7 @@ Key = tuple[str | int, ...]
 
 
 class ShellReader:
-    """Numbers of one frame: anions and centres in the shells of `centres`, and Voronoi cells where `elements` is given."""
+    """Numbers of one frame: what is in the shells of `centres`, and Voronoi cells where `elements` is given."""
 
     def __init__(
         self,
@@ -37,6 +37,7 @@ class ShellReader:
         self._longest = float(np.nanmax(cutoffs))
 
     def __call__(self, frame: Frame, roles: Integers | None = None) -> dict[Key, float]:
+        """Numbers of `frame`; `roles` are those of the anions, 0 to 2 as in `ROLES`, in the order of the shells."""
         half = float(box_heights(frame.box).min()) / 2
         if self._longest > half:
             raise AnalysisError(
@@ -85,6 +86,7 @@ class GraphShellReader:
         self._shells, self._n_anions = shells, n_anions
 
     def __call__(self, graph: BondGraph) -> dict[Key, float]:
+        """Numbers of the graph's frame."""
         roles = np.minimum(np.bincount(graph.anion, minlength=self._n_anions), len(ROLES) - 1)
         return self._shells(graph.frame, roles)
 
