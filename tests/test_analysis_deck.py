@@ -70,7 +70,7 @@ class TestGlass:
     def test_every_curve_is_a_file(self, glass):
         folder, result = glass
         stage_result = result.stages[-1]
-        assert set(stage_result.files) == {"rdf", "shells", "network", "msd"}
+        assert {"rdf", "shells", "network", "msd"} <= set(stage_result.files)
         for name in (*stage_result.files.values(), result.thermo):
             assert columns(folder / "analysis" / name)
 
