@@ -125,17 +125,17 @@ def test_jackknife_of_a_mean_is_the_interval_of_the_mean():
     from napos_lmp.analysis.averages import mean_estimate
 
     values = np.random.default_rng(0).normal(size=30)
-    (ours,) = jackknife(values[:, None], values.mean(keepdims=True), 1, lambda mean: [mean[0]], ["A"])
+    (ours,) = jackknife(values[:, None], values.mean(keepdims=True), 1, lambda means: means[:, :1], ["A"])
     expected = mean_estimate(values, "A")
     np.testing.assert_allclose([ours.value, ours.low, ours.high], [expected.value, expected.low, expected.high])
 
 
 def test_jackknife_without_enough_frames():
-    (one,) = jackknife(np.ones((1, 2)), np.ones(2), 1, lambda mean: [mean[0]], ["A"])
+    (one,) = jackknife(np.ones((1, 2)), np.ones(2), 1, lambda means: means[:, :1], ["A"])
     assert np.isnan(one.low)
     assert one.note
     blocks = np.eye(10)
-    (gone,) = jackknife(blocks, blocks.mean(axis=0), 1, lambda mean: [1.0 if mean[3] > 0 else np.nan], ["A"])
+    (gone,) = jackknife(blocks, blocks.mean(axis=0), 1, lambda m: np.where(m[:, 3:4] > 0, 1.0, np.nan), ["A"])
     assert gone.note == "not there in every block of frames"
 
 

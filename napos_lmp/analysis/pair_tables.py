@@ -29,7 +29,8 @@ class PairCorrelation:
     first_shell
         That peak with its intervals, width and area; None if there is none.
     peaks
-        All peaks that stand out of the noise, small ones before the first shell (such as a few homopolar bonds) too.
+        The first six peaks at most that stand out of the noise, with those before the first shell, such as a few
+        homopolar bonds.
     cutoff
         End of the first shell and where it is from.
     coordination

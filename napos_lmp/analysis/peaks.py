@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from napos_lmp.analysis.averages import mean_estimate
-from napos_lmp.analysis.base import Estimate, Floats
+from napos_lmp.analysis.base import Estimate, Floats, Integers
 from napos_lmp.analysis.cutoffs import middle_of_gap
 
 _SMOOTHING = 0.03
@@ -18,6 +18,7 @@ _LEAST_CHANGE = 0.1
 _FLAT = 0.02
 _INTO_GAP = 0.3
 _FEWEST_BINS = 5
+_MOST_PEAKS = 6
 _LEAST_SHARE = 0.05
 _TOP = 0.5
 _MOST_BLOCKS = 32
@@ -84,7 +85,7 @@ class PairCurve:
 
 
 def pair_peaks(curve: PairCurve) -> list[tuple[PeakPlace, Peak]]:
-    """All peaks of a g(r), with the bins they lie in; their areas are left empty.
+    """The first six peaks of a g(r) at most, with the bins they lie in; their areas are left empty.
 
     Peaks are sought in g(r) smoothed with a Gaussian of 0.03 A; they must rise over and fall under what surrounds them
     by 0.1, by 5 % of their height and by four times the noise. Positions and heights are those of a polynomial through
@@ -101,27 +102,35 @@ def pair_peaks(curve: PairCurve) -> list[tuple[PeakPlace, Peak]]:
     places = _with_gaps(
         find_peaks(smooth, np.maximum(_LEAST_CHANGE, 4 * noise)), smooth, noise, round(_INTO_GAP / width)
     )
-    found = []
-    for place in places:
+    places = places[:_MOST_PEAKS]
+    smeared = math.hypot(_SMOOTHING, width / math.sqrt(12))
 
-        def numbers(g: Floats, place: PeakPlace = place) -> tuple[float, ...]:
-            smoothed = gaussian_filter1d(g, spread, mode="nearest")
-            position, height = peak_top(r, g, place, smoothed)
-            half = np.full(len(r), smoothed[place.top] / 2)
-            wide = full_width(r, smoothed, place, half, math.hypot(_SMOOTHING, width / math.sqrt(12)))
-            return position, height, wide, valley(r, g, place) if smooth[place.right] > _FLAT else math.nan
+    def numbers(g: Floats) -> Floats:
+        smoothed = gaussian_filter1d(g, spread, mode="nearest", axis=-1)
+        found = []
+        for place in places:
+            half = smoothed[:, [place.top]] / 2
+            wide = full_width(r, smoothed, place, half, smeared)
+            behind = valley(r, g, place) if smooth[place.right] > _FLAT else np.full(len(g), math.nan)
+            found += [*peak_top(r, g, place, smooth), wide, behind]
+        return np.array(found).reshape(-1, len(g)).T
 
-        units = ("Å", "", "Å", "Å")
-        position, height, wide, minimum = jackknife(curve.blocks, curve.g, curve.frames_each, numbers, units)
-        if math.isnan(wide.value):
-            wide = dataclasses.replace(wide, note="g(r) does not fall to half the peak's height before the next peak")
-        elif wide.value < _FEWEST_BINS * width:
-            wide = dataclasses.replace(wide, note=f"under {_FEWEST_BINS} bins of {width:.3g} Å: take narrower bins")
-        if math.isnan(minimum.value):
-            middle = round(float(curve.edges[place.right]), 6)
-            minimum = Estimate(middle, math.nan, math.nan, "Å", note="in an empty gap behind the peak")
-        found.append((place, Peak(position, height, wide, minimum, {})))
-    return found
+    units = ("Å", "", "Å", "Å") * len(places)
+    estimates = jackknife(curve.blocks, curve.g, curve.frames_each, numbers, units) if places else []
+    return [
+        (place, _peak(*estimates[4 * k : 4 * k + 4], width=width, end=float(curve.edges[place.right])))
+        for k, place in enumerate(places)
+    ]
+
+
+def _peak(position: Estimate, height: Estimate, wide: Estimate, minimum: Estimate, *, width: float, end: float) -> Peak:
+    if math.isnan(wide.value):
+        wide = dataclasses.replace(wide, note="g(r) does not fall to half the peak's height before the next peak")
+    elif wide.value < _FEWEST_BINS * width:
+        wide = dataclasses.replace(wide, note=f"under {_FEWEST_BINS} bins of {width:.3g} Å: take narrower bins")
+    if math.isnan(minimum.value):
+        minimum = Estimate(round(end, 6), math.nan, math.nan, "Å", note="in an empty gap behind the peak")
+    return Peak(position, height, wide, minimum, {})
 
 
 def _with_gaps(places: list[PeakPlace], smooth: Floats, noise: Floats, into_gap: int) -> list[PeakPlace]:
@@ -170,12 +179,28 @@ def find_peaks(curve: Floats, change: Floats) -> list[PeakPlace]:
     return places
 
 
-def peak_top(x: Floats, y: Floats, place: PeakPlace, smooth: Floats, base: float = 0.0) -> tuple[float, float]:
-    """Position and height of a maximum between the points of a curve.
+def peak_top(x: Floats, curves: Floats, place: PeakPlace, smooth: Floats, base: float = 0.0) -> tuple[Floats, Floats]:
+    """Positions and heights of a maximum of some curves, between their points.
 
     They are read off a polynomial, of third degree where seven points or more allow it, else a parabola, fitted by
-    least squares to the logarithm (of which a Gaussian's is a parabola) of the points around the top at which the
-    smoothed curve is above half its height over `base`; where one is not positive, to the points themselves.
+    least squares to the logarithm (of which a Gaussian's is a parabola) of the points around the top at which `smooth`
+    is above half its height over `base`; where one is not positive, to the points themselves.
+
+    Parameters
+    ----------
+    x, smooth
+        Shape (B,): the abscissa, and a smooth mean of the curves.
+    curves
+        Shape (m, B).
+    place
+        The peak.
+    base
+        The background under it.
+
+    Returns
+    -------
+    position, height
+        Shape (m,) each.
     """
     limit = base + _TOP * (smooth[place.top] - base)
     low = high = place.top
@@ -183,57 +208,73 @@ def peak_top(x: Floats, y: Floats, place: PeakPlace, smooth: Floats, base: float
         low -= 1
     while high < min(place.right, len(x) - 1) and smooth[high + 1] >= limit:
         high += 1
-    low, high = min(low, place.top - 1), max(high, place.top + 1)
-    near, values = slice(max(0, low), high + 1), y[max(0, low) : high + 1]
+    near = slice(max(0, min(low, place.top - 1)), max(high, place.top + 1) + 1)
+    values = curves[:, near]
     if np.any(values <= 0):
         return _extremum(x[near], values, place_x=float(x[place.top]), sign=-1)
-    position, logarithm = _extremum(x[near], np.log(values), float(x[place.top]), -1, weights=np.sqrt(values))
-    return position, math.exp(logarithm)
+    weights = np.sqrt(np.maximum(smooth[near], values.min()))
+    position, logarithm = _extremum(x[near], np.log(values), float(x[place.top]), -1, weights)
+    return position, np.exp(logarithm)
 
 
-def valley(x: Floats, y: Floats, place: PeakPlace) -> float:
-    """Position of the minimum behind a peak, from a parabola through a third of the way to it on either side."""
+def valley(x: Floats, curves: Floats, place: PeakPlace) -> Floats:
+    """Positions (m,) of the minimum behind a peak of curves (m, B).
+
+    That of a polynomial through the points no farther from the lowest than a third of its distance from the peak.
+    """
     reach = (x[place.right] - x[place.top]) / 3
     near = np.flatnonzero(np.abs(x - x[place.right]) <= reach)
-    return _extremum(x[near], y[near], place_x=float(x[place.right]), sign=1)[0]
+    return _extremum(x[near], curves[:, near], place_x=float(x[place.right]), sign=1)[0]
 
 
-def full_width(x: Floats, smooth: Floats, place: PeakPlace, height: Floats, smeared: float) -> float:
-    """Full width between the points on both sides of a peak where a curve crosses `height`.
+def full_width(x: Floats, curves: Floats, place: PeakPlace, height: Floats, smeared: float) -> Floats:
+    """Full widths between the points on both sides of a peak where curves cross `height`.
 
     Parameters
     ----------
-    x, smooth
-        Shape (B,): the curve, smoothed.
+    x
+        Shape (B,).
+    curves
+        Shape (m, B), smoothed.
     place
         The peak.
     height
-        Shape (B,): half the height at each point (sloping where it is measured over a background).
+        Shape (m, 1) or (m, B): half the height (at each point where it slopes with a background).
     smeared
-        Standard deviation by which smoothing and bins have widened the curve; taken out as for a Gaussian.
+        Standard deviation by which smoothing and bins have widened the curves; taken out as for a Gaussian.
 
     Returns
     -------
-    float
-        NaN where the curve does not fall to `height` between the minima on both sides; 0 where the peak is no wider
-        than smoothing and bins make it.
+    ndarray
+        Shape (m,). NaN where a curve does not fall to `height` between the minima on both sides; 0 where the peak is no
+        wider than smoothing and bins make it.
     """
-    over = smooth - height
-    left = np.flatnonzero(over[place.left : place.top] <= 0)
-    right = np.flatnonzero(over[place.top : place.right + 1] <= 0)
-    if len(left) == 0 or len(right) == 0:
-        return math.nan
-    i, j = place.left + int(left[-1]), place.top + int(right[0])
-    start = x[i] + (x[i + 1] - x[i]) * over[i] / (over[i] - over[i + 1])
-    stop = x[j - 1] + (x[j] - x[j - 1]) * over[j - 1] / (over[j - 1] - over[j])
-    return math.sqrt(max(0.0, float(stop - start) ** 2 - (_FWHM * smeared) ** 2))
+    over = curves - height
+    ends = [
+        _crossing(x, over, np.arange(place.top, edge, step))
+        for edge, step in ((place.left - 1, -1), (place.right + 1, 1))
+    ]
+    width: Floats = np.sqrt(np.maximum(0.0, (ends[1] - ends[0]) ** 2 - (_FWHM * smeared) ** 2))
+    return width
+
+
+def _crossing(x: Floats, over: Floats, walk: Integers) -> Floats:
+    """Where curves first fall to 0 on a walk along their indices; NaN where one does not."""
+    below = over[:, walk] <= 0
+    step = np.maximum(below.argmax(axis=1), 1)
+    rows = np.arange(len(over))
+    inner, outer = walk[step - 1], walk[np.minimum(step, len(walk) - 1)]
+    high, low = over[rows, inner], over[rows, outer]
+    with np.errstate(divide="ignore", invalid="ignore"):
+        place = x[inner] + (x[outer] - x[inner]) * high / (high - low)
+    return np.where(below.any(axis=1), place, math.nan)
 
 
 def jackknife(
     block_means: Floats,
     mean: Floats,
     frames_each: int,
-    measure: Callable[[Floats], Sequence[float]],
+    measure: Callable[[Floats], Floats],
     units: Sequence[str],
 ) -> list[Estimate]:
     """Numbers read off a mean curve, with intervals from leaving out one block of frames after the other.
@@ -251,18 +292,16 @@ def jackknife(
     frames_each
         Frames in each block.
     measure
-        The numbers of a mean curve, NaN for one that is not there.
+        From mean curves (m, ...) to their numbers (m, k), NaN for one that is not there.
     units
         Unit of each number.
     """
-    values = np.array(measure(mean), dtype=np.float64)
     joined = max(1, math.ceil(len(block_means) / _MOST_BLOCKS))
     n = len(block_means) // joined
     blocks = block_means[: n * joined].reshape(n, joined, *block_means.shape[1:]).mean(axis=1)
-    pseudo = np.empty((n, len(values)))
-    for i in range(n):
-        without = np.array(measure(mean + (mean - blocks[i]) / (n - 1))) if n > 1 else values
-        pseudo[i] = n * values - (n - 1) * without
+    found = measure(np.concatenate([mean[None], mean + (mean - blocks) / max(n - 1, 1)]))
+    values = found[0]
+    pseudo = n * values - (n - 1) * found[1:]
     return [
         _estimate(pseudo[:, k], float(value), unit, frames_each * joined)
         for k, (value, unit) in enumerate(zip(values, units, strict=True))
@@ -279,18 +318,24 @@ def _estimate(pseudo: Floats, value: float, unit: str, frames_each: int) -> Esti
     return mean_estimate(pseudo, unit, value=value, frames_each=frames_each)
 
 
-def _extremum(x: Floats, y: Floats, place_x: float, sign: int, weights: Floats | None = None) -> tuple[float, float]:
-    """Place and value of a fitted polynomial's minimum (`sign` 1) or maximum (-1); of the data's if it has none."""
-    centre, scale = place_x, max(float(np.ptp(x)) / 2, 1e-12)
-    t = (x - centre) / scale
-    if len(t) >= 3:
-        fit = np.polynomial.polynomial.polyfit(t, y, 3 if len(t) >= 7 else 2, w=weights)
-        fit = np.pad(fit, (0, 4 - len(fit)))
-        slope, bend, twist = fit[1], 2 * fit[2], 3 * fit[3]
-        root = bend * bend - 4 * slope * twist
-        if root >= 0 and (bend != 0 or twist != 0):
-            t0 = 2 * slope / (-bend - sign * math.sqrt(root)) if bend * sign > 0 else math.nan
-            if math.isfinite(t0) and t.min() <= t0 <= t.max():
-                return centre + scale * float(t0), float(np.polynomial.polynomial.polyval(t0, fit))
-    best = int(np.argmin(sign * y))
-    return float(x[best]), float(y[best])
+def _extremum(
+    x: Floats, curves: Floats, place_x: float, sign: int, weights: Floats | None = None
+) -> tuple[Floats, Floats]:
+    """Places and values (m,) of fitted polynomials' minima (`sign` 1) or maxima (-1), else of the data's."""
+    rows = np.arange(len(curves))
+    best = np.argmin(sign * curves, axis=1)
+    places, values = x[best], curves[rows, best]
+    scale = float(np.ptp(x)) / 2
+    if len(x) < 3:
+        return places, values
+    t = (x - place_x) / scale
+    degree = 3 if len(t) >= 7 else 2
+    fit = np.zeros((4, len(curves)))
+    fit[: degree + 1] = np.polynomial.polynomial.polyfit(t, curves.T, degree, w=weights)
+    slope, bend, twist = fit[1], 2 * fit[2], 3 * fit[3]
+    with np.errstate(divide="ignore", invalid="ignore"):
+        root = 2 * slope / (-bend - sign * np.sqrt(bend * bend - 4 * slope * twist))
+    good = (bend * sign > 0) & (root >= t.min()) & (root <= t.max())
+    top = np.where(good, root, 0.0)
+    tops = ((fit[3] * top + fit[2]) * top + fit[1]) * top + fit[0]
+    return np.where(good, place_x + scale * top, places), np.where(good, tops, values)

@@ -101,7 +101,7 @@ class PartialRDFResult(Result):
         return ShellTable(tuple(self.pairs.values()))
 
     def peak_table(self) -> PeakTable:
-        """All peaks of all pairs, one row a peak and direction."""
+        """The peaks of all pairs, one row a peak and direction."""
         return PeakTable(tuple(self.pairs.values()))
 
     def mixed(self, weights: Mapping[str, float]) -> PairCurve:
@@ -224,6 +224,7 @@ class _PairSums:
         shape = (len(self._pairs), self._n_bins)
         self._counts = BlockedSums(shape)
         self._densities = BlockedSums(shape, np.float64)
+        self._block_counts: Floats = np.zeros((0, *shape))
         self._volume = 0.0
 
     def add(self, counts: Integers, volume: float) -> None:
@@ -232,6 +233,7 @@ class _PairSums:
         self._volume += volume
 
     def result(self) -> PartialRDFResult:
+        self._block_counts = self._counts.block_means
         names = ["-".join(self._elements[i] for i in pair) for pair in self._pairs]
         numbers = self._numbers.astype(np.float64)
         possible = np.array([numbers[a] * (numbers[b] - (a == b)) / (1 + (a == b)) for a, b in self._pairs])
@@ -319,7 +321,7 @@ class _PairSums:
     def _within(self, k: int, first: int, last: int, factor: float) -> Estimate:
         """Mean of the pairs a frame in some bins, times `factor`."""
         value = float(self._counts.total[k, first:last].sum()) * factor / self._counts.frames
-        blocks = self._counts.block_means[:, k, first:last].sum(axis=1) * factor
+        blocks = self._block_counts[:, k, first:last].sum(axis=1) * factor
         return mean_estimate(blocks, "atoms", value=value, frames_each=self._counts.length, limits=(0.0, math.inf))
 
     def _tail(self, k: int, ideal: Floats) -> Estimate:

@@ -312,9 +312,9 @@ def _weighted(curves: Mapping[str, Floats], weights: Mapping[str, Floats]) -> Fl
 
 
 def _smoothed(q: Floats, curve: Floats) -> Floats:
-    """The curve smoothed with a Gaussian; bins may be missing."""
+    """A curve, or some (m, Q), smoothed with a Gaussian; bins may be missing."""
     kernel = np.exp(-((q[:, None] - q[None]) ** 2) / (2 * _SMOOTHING**2))
-    smooth: Floats = kernel @ curve / kernel.sum(axis=1)
+    smooth: Floats = curve @ (kernel / kernel.sum(axis=1, keepdims=True)).T
     return smooth
 
 
@@ -337,13 +337,14 @@ def _find_sharp_peak(q: Floats, curve: Floats, vectors: Floats, error: Floats) -
     return places[0], ""
 
 
-def _peak_numbers(q: Floats, curve: Floats, place: PeakPlace, bin_width: float) -> tuple[float, float, float]:
+def _peak_numbers(q: Floats, curves: Floats, place: PeakPlace, bin_width: float) -> Floats:
+    """Position, height and width, shape (m, 3), of a peak of curves (m, Q), of which the first is the mean."""
     stop = min(len(q), place.right + 20)
-    q, curve = q[:stop], curve[:stop]
-    smooth = _smoothed(q, curve)
-    ends = [place.left, place.right]
-    background = np.interp(q, q[ends], smooth[ends])
-    position, height = peak_top(q, curve, place, smooth, base=float(background[place.top]))
-    half = background + (smooth[place.top] - background[place.top]) / 2
+    q, curves = q[:stop], curves[:, :stop]
+    smooth = _smoothed(q, curves)
+    share = (q - q[place.left]) / (q[place.right] - q[place.left])
+    background = smooth[:, [place.left]] + share * (smooth[:, [place.right]] - smooth[:, [place.left]])
+    position, height = peak_top(q, curves, place, smooth[0], base=float(background[0, place.top]))
+    half = background + (smooth - background)[:, [place.top]] / 2
     width = full_width(q, smooth, place, half, math.hypot(_SMOOTHING, bin_width / math.sqrt(12)))
-    return position, height, width
+    return np.column_stack([position, height, width])
