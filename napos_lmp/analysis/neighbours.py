@@ -3,8 +3,8 @@
 freud's and MDAnalysis's neighbour queries store whole pair lists in single precision or test every pair; for partial
 g(r) that is ten times slower than what stands here and moves pairs between bins. Atoms and the periodic images around
 the box are sorted into thin columns of cells along the third box vector. The partners of an atom in one neighbouring
-column are then one contiguous run, so that pairs come as runs of indices that numpy works through in cache-sized
-blocks; memory does not grow with the number of pairs.
+column are then one contiguous run: numba counts distances along it, and where pairs are wanted themselves they come as
+runs of indices that numpy works through in cache-sized blocks. Memory does not grow with the number of pairs counted.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from napos_lmp.analysis.base import Floats, Integers
+from napos_lmp.analysis.compiled import compiled
 
 _BLOCK = 65536
 _MARGIN = 1e-9
@@ -58,10 +59,10 @@ class PairSearch:
 
     def __init__(self, positions: Floats, box: Floats, r_max: float) -> None:
         self._box = box
-        self._r = r_max + _MARGIN
+        self._r_max, self._r = r_max, r_max + _MARGIN
         heights = box_heights(box)
         spacing = (abs(np.linalg.det(box)) / len(positions)) ** (1 / 3)
-        width = np.array([max(r_max / 3, spacing), max(r_max / 3, spacing), max(r_max / 16, spacing / 4)])
+        width = np.array([max(r_max / 2.5, spacing), max(r_max / 2.5, spacing), max(r_max / 16, spacing / 4)])
         self._cells = np.maximum(1, np.floor(heights / width)).astype(np.int64)
         self._layers = np.ceil(self._r / heights * self._cells).astype(np.int64)
         self._extent = self._cells + 2 * self._layers
@@ -101,6 +102,33 @@ class PairSearch:
     def _flat(self, cell: Integers) -> Integers:
         flat: Integers = (cell[:, 0] * self._extent[1] + cell[:, 1]) * self._extent[2] + cell[:, 2]
         return flat
+
+    def histogram(self, types: Integers, kinds: int, n_bins: int) -> Integers:
+        """Pairs by distance and kinds, shape (kinds, kinds, n_bins), each pair in one of its two orders.
+
+        Parameters
+        ----------
+        types
+            Shape (N,): kind of each atom, 0 to kinds - 1.
+        kinds
+            Number of kinds.
+        n_bins
+            Bins of equal width from 0 to `r_max`; the last edge is left out.
+        """
+        offsets = np.array(list(self._offsets()), dtype=np.int64)
+        scale = n_bins / self._r_max
+        count = compiled(count_pairs)
+        return count(
+            self.sites,
+            types[self.owner],
+            self._home,
+            self._home_cell,
+            self._start_of_cell,
+            offsets,
+            scale,
+            kinds,
+            n_bins,
+        )
 
     def runs(self) -> Iterator[PairRuns]:
         """Yield every pair within `r_max` once, in blocks, among some candidates farther apart."""
@@ -153,6 +181,40 @@ def _squared_component(coordinate: Floats, first: Integers, lengths: Integers, s
     difference -= np.repeat(coordinate.take(first), lengths)
     difference *= difference
     return difference
+
+
+def count_pairs(
+    sites: Floats,
+    kind: Integers,
+    home: Integers,
+    home_cell: Integers,
+    start: Integers,
+    offsets: Integers,
+    scale: float,
+    kinds: int,
+    n_bins: int,
+) -> Integers:
+    """The loop of :meth:`PairSearch.histogram`, for numba to compile."""
+    x, y, z = sites[0], sites[1], sites[2]
+    counts = np.zeros((kinds, kinds, n_bins), dtype=np.int64)
+    distance = np.empty(_BLOCK)
+    for i in range(len(home)):
+        m = home[i]
+        mine = counts[kind[m]]
+        for k in range(len(offsets)):
+            base = home_cell[i] + offsets[k, 0]
+            low = m + 1 if offsets[k, 3] else start[base + offsets[k, 1]]
+            high = start[base + offsets[k, 2] + 1]
+            while low < high:
+                some = min(high - low, len(distance))
+                for o in range(some):
+                    a, b, c = x[low + o] - x[m], y[low + o] - y[m], z[low + o] - z[m]
+                    distance[o] = math.sqrt(a * a + b * b + c * c) * scale
+                for o in range(some):
+                    if distance[o] < n_bins:
+                        mine[kind[low + o], int(distance[o])] += 1
+                low += some
+    return counts
 
 
 def box_heights(box: Floats) -> Floats:

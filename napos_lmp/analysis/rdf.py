@@ -195,19 +195,8 @@ class _PairCounter:
 
     def __call__(self, frame: Frame) -> tuple[Integers, float]:
         """Pairs found, shape (pairs of elements, bins), and the volume in A^3."""
-        kinds, stride = self._kinds, self.n_bins + 1
         search = PairSearch(frame.positions, frame.box, self.r_max)
-        row = (self._types[search.owner] * stride).astype(np.float64)
-        block = row * kinds
-        histogram = np.zeros(kinds * kinds * stride, dtype=np.int64)
-        for run in search.runs():
-            place = np.sqrt(run.squared, out=run.squared)
-            place *= self.n_bins / self.r_max
-            np.minimum(place, self.n_bins, out=place)
-            place += row.take(run.second)
-            place += np.repeat(block.take(run.first), run.lengths)
-            histogram += np.bincount(place.astype(np.int64), minlength=len(histogram))
-        ordered = histogram.reshape(kinds, kinds, stride)[:, :, : self.n_bins]
+        ordered = search.histogram(self._types, self._kinds, self.n_bins)
         counts = np.array([ordered[a, b] + (ordered[b, a] if a != b else 0) for a, b in self.pairs])
         return counts, abs(float(np.linalg.det(frame.box)))
 
