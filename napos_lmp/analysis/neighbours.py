@@ -117,18 +117,11 @@ class PairSearch:
         """
         offsets = np.array(list(self._offsets()), dtype=np.int64)
         scale = n_bins / self._r_max
-        count = compiled(count_pairs)
-        return count(
-            self.sites,
-            types[self.owner],
-            self._home,
-            self._home_cell,
-            self._start_of_cell,
-            offsets,
-            scale,
-            kinds,
-            n_bins,
+        kind = types[self.owner]
+        counts: Integers = compiled(count_pairs)(
+            self.sites, kind, self._home, self._home_cell, self._start_of_cell, offsets, scale, kinds, n_bins
         )
+        return counts
 
     def runs(self) -> Iterator[PairRuns]:
         """Yield every pair within `r_max` once, in blocks, among some candidates farther apart."""
