@@ -15,12 +15,21 @@ from napos_lmp.analysis.base import Result
 from napos_lmp.analysis.frames import checked_workers
 from napos_lmp.analysis.groups import AnionGroups
 from napos_lmp.analysis.linkages import Linkages
+from napos_lmp.analysis.lorch import check_structure_factor
 from napos_lmp.analysis.network import Network, NetworkMeasurement, measure_together
 from napos_lmp.analysis.quantities import network_quantities, shell_quantities
 from napos_lmp.analysis.quantities_network import angle_quantities, group_quantities, linkage_quantities
-from napos_lmp.analysis.rdf import PartialRDF
+from napos_lmp.analysis.quantities_pairs import (
+    pair_structure_quantities,
+    structure_factor_check_quantities,
+    structure_factor_quantities,
+    total_rdf_quantities,
+)
+from napos_lmp.analysis.rdf import PartialRDF, PartialRDFResult
 from napos_lmp.analysis.results import Quantity
 from napos_lmp.analysis.speciation import NetworkSpeciation
+from napos_lmp.analysis.structure_factor import StructureFactor
+from napos_lmp.analysis.total_rdf import total_rdf
 from napos_lmp.errors import AnalysisError
 
 MOST_FRAMES = 500
@@ -136,6 +145,11 @@ def measure_structure(
         return findings
     findings.add("rdf", pairs)
     findings.add("shells", pairs.shells(), shell_quantities(pairs))
+    findings.add("peaks", pairs.peak_table(), pair_structure_quantities(pairs))
+    totals = total_rdf(pairs)
+    findings.add("total_rdf", totals, total_rdf_quantities(totals))
+    tell("structure factors")
+    _measure_scattering(source, pairs, frames, options.workers, findings)
     tell("network")
     try:
         network = Network(source, formers=options.formers, anions=options.anions, cutoffs=options.cutoffs, rdf=pairs)
@@ -144,6 +158,19 @@ def measure_structure(
     else:
         _measure_network(network, _NETWORK_PARTS, frames, options.workers, findings)
     return findings
+
+
+def _measure_scattering(
+    source: Any, pairs: PartialRDFResult, frames: Frames, workers: int | None, findings: StructureFindings
+) -> None:
+    try:
+        factors = StructureFactor(source).run(*frames, workers=workers)
+        check = check_structure_factor(factors, pairs)
+    except AnalysisError as error:
+        findings.refusals["structure_factor"] = str(error)
+        return
+    findings.add("structure_factor", factors, structure_factor_quantities(factors))
+    findings.add("structure_factor_check", check, structure_factor_check_quantities(check))
 
 
 def _measure_network(
