@@ -38,7 +38,7 @@ def found(estimates):
 def clusters_in(molecules, box=CUBE, **options):
     """Molecules side by side along x, 9 A apart."""
     symbols = [symbol for molecule, _ in molecules for symbol in molecule]
-    positions = np.vstack([np.array(points) + [9 * k, 5, 5] for k, (_, points) in enumerate(molecules)])
+    positions = np.vstack([np.add(points, [9 * k, 5, 5]) for k, (_, points) in enumerate(molecules)])
     return NetworkClusters(universe_of(symbols, positions, box), **options).run()
 
 
@@ -85,7 +85,7 @@ def sheet():
         x, y = 3.6 * i, 3.6 * j
         symbols += ["P", "S", "S", "S", "S"]
         points += [(x, y, 0), (x + 1.8, y, 0.5), (x, y + 1.8, 0.5), (x, y, 2.0), (x, y, -2.0)]
-    return symbols, np.array(points) + [0.3, 0.3, 8], [7.2, 7.2, 20, 90, 90, 90]
+    return symbols, np.add(points, [0.3, 0.3, 8]), [7.2, 7.2, 20, 90, 90, 90]
 
 
 def test_endless_in_one_two_and_three_directions():
@@ -128,7 +128,7 @@ def clusters_of_points(symbols, positions, box):
 def test_percolation_and_sizes_of_random_networks_follow_from_five_cells_each_way(seed, length):
     """A cluster endless in d directions is 5^(3 - d) clusters in 5 x 5 x 5 cells, found there by networkx."""
     symbols, positions, box = random_network(seed, 12, 14, length)
-    clusters, atoms = clusters_of_points(symbols, positions, box)
+    clusters, _ = clusters_of_points(symbols, positions, box)
     shifts = np.array(list(product(range(5), repeat=3)))
     everything = (positions[None] + (shifts @ box)[:, None]).reshape(-1, 3)
     many, _ = atoms_bonds(np.tile(symbols, 125), everything, 5 * box)

@@ -24,7 +24,7 @@ def test_planes_of_a_lattice_are_where_they_are(box):
     symbols, scaled, cell = planes([0.05, 0.25, 0.45, 0.65, 0.85], box)
     volume = abs(np.linalg.det(cell))
     height = volume / np.linalg.norm(np.cross(cell[0], cell[1]))
-    result = DensityProfile(universe_of(symbols, (scaled + [3, -2, 1]) @ cell, box), bin_width=height / 10).run()
+    result = DensityProfile(universe_of(symbols, np.add(scaled, [3, -2, 1]) @ cell, box), bin_width=height / 10).run()
     assert result.height == pytest.approx(height, rel=1e-5)
     layer = 4 / (volume / 10) * 1000
     assert result.number["S"].value == pytest.approx(layer * np.array([1, 0, 0, 0, 1, 0, 0, 0, 1, 0]), rel=1e-5)
@@ -85,7 +85,7 @@ def test_a_slab_that_drifts_across_the_boundary_stays_in_the_middle():
     rng = np.random.default_rng(3)
     box = [15, 15, 60, 90, 90, 90]
     slab = rng.uniform([0, 0, 0], [15, 15, 20], (400, 3))
-    frames = np.array([slab + [0, 0, 5.0 * k] for k in range(10)])
+    frames = np.array([np.add(slab, [0, 0, 5.0 * k]) for k in range(10)])
     universe = universe_of(["Na"] * 400, frames, box)
     centred = DensityProfile(universe, bin_width=1.0, centred=True).run()
     middle = slice(22, 38)

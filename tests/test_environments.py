@@ -95,7 +95,7 @@ def chain_with_sodium():
     """Na beside a bridging S, and Na beside two terminal ones of the same P."""
     symbols, positions, box = chain()
     bridge, ends = positions[1], positions[[2, 3]]
-    sodium = [bridge + [0, 2.8, 0], ends.mean(axis=0) + [0, -2.2, 0]]
+    sodium = [np.add(bridge, [0, 2.8, 0]), np.add(ends.mean(axis=0), [0, -2.2, 0])]
     return universe_of([*symbols, "Na", "Na", "S"], np.vstack([positions, sodium, sodium[1] - [0, 2.5, 0]]), box)
 
 

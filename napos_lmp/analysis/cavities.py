@@ -20,7 +20,7 @@ from napos_lmp.analysis.base import (
     checked_frames,
     plot_axes,
 )
-from napos_lmp.analysis.cavity_grid import Mask, SphereGrid, sampling_error
+from napos_lmp.analysis.cavity_grid import Mask, SphereGrid, Surfaces, hollows, sampling_error
 from napos_lmp.analysis.frames import Frame, measure_frames
 from napos_lmp.errors import AnalysisError
 
@@ -222,21 +222,18 @@ class _Reader:
         grid = SphereGrid(frame.box, points)
         free = ~grid.covered(frame.positions, self._radii)
         accessible = ~grid.covered(frame.positions, self._radii + self._probe) if self._probe else free
-        where = np.flatnonzero(accessible)
-        clearance = grid.clearance(where, frame.positions, self._radii)
         through = np.maximum(self._radii + self._probe - grid.coarseness, 0.0)
-        labels, count = grid.cavities(accessible, ~grid.covered(frame.positions, through))
-        reached = grid.reached(labels, where, clearance)
-        volumes = np.bincount(reached.ravel(), minlength=count + 1)[1:].astype(np.float64) * grid.point_volume
-        volume = abs(float(np.linalg.det(frame.box)))
-        return _numbers(free, accessible, reached > 0, volumes, clearance, volume), volumes
+        surfaces = Surfaces(frame.positions, self._radii, frame.box)
+        found = hollows(grid, surfaces, accessible, ~grid.covered(frame.positions, through), self._probe)
+        volumes = np.bincount(found.cavity.ravel(), minlength=found.count + 1)[1:].astype(np.float64)
+        volumes *= grid.point_volume
+        fractions = {"free": free, "accessible": accessible, "occupiable": found.cavity > 0}
+        return _numbers(fractions, volumes, found.largest_radius, abs(float(np.linalg.det(frame.box)))), volumes
 
 
-def _numbers(
-    free: Mask, accessible: Mask, occupiable: Mask, volumes: Floats, clearance: Floats, volume: float
-) -> dict[Key, float]:
+def _numbers(fractions: dict[str, Mask], volumes: Floats, largest_radius: float, volume: float) -> dict[Key, float]:
     numbers: dict[Key, float] = {}
-    for name, chosen in (("free", free), ("accessible", accessible), ("occupiable", occupiable)):
+    for name, chosen in fractions.items():
         numbers[name,] = float(chosen.mean())
         numbers["error", name] = sampling_error(chosen)
     numbers["cavities",] = len(volumes) / volume * 1000
@@ -245,7 +242,7 @@ def _numbers(
         numbers["with_cavities",] = 1.0
         numbers["largest_volume",] = float(volumes.max())
         numbers["largest_share",] = float(volumes.max() / volumes.sum())
-        numbers["largest_radius",] = float(clearance.max())
+        numbers["largest_radius",] = largest_radius
     return numbers
 
 
