@@ -117,7 +117,7 @@ def test_what_a_probe_can_cover_agrees_with_probes_thrown_at_random():
 
 
 def test_the_error_of_the_grid_is_what_it_says():
-    """The grid's fraction against a three times finer one, in many random sets of spheres: as wide as its error."""
+    """The grid's fraction against a four times finer one, in many random sets of spheres: as wide as its error."""
     rng = np.random.default_rng(11)
     ratios = []
     for _ in range(40):

@@ -206,7 +206,8 @@ class Environments(NetworkMeasurement[dict[Key, float], EnvironmentResult]):
         if centre in self._anions:
             raise AnalysisError(f"centre {centre!r} is one of the anions to count around it; name another element")
         self._atoms.where(centre)
-        self._centre, self._voronoi, self._rdf = centre, voronoi, rdf
+        self._centre, self._voronoi = centre, voronoi
+        self._given_rdf = self._rdf = rdf
         self._given = _checked_cutoffs(cutoffs or {}, centre, self._anions)
 
     def run(
@@ -221,6 +222,7 @@ class Environments(NetworkMeasurement[dict[Key, float], EnvironmentResult]):
         """
         trajectory = self._atoms.atoms.universe.trajectory
         frames = checked_frames(trajectory, start, stop, step)
+        self._rdf = self._given_rdf
         if self._rdf is None and any(frozenset((self._centre, x)) not in self._given for x in self._neighbours):
             half = min(float(box_heights(checked_box(trajectory[frame])).min()) for frame in frames) / 2
             rdf = PartialRDF(self._atoms.atoms, r_max=min(_LONGEST_SHELL, 0.999 * half))
