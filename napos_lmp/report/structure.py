@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Sequence
 
 import numpy as np
@@ -14,6 +15,8 @@ from napos_lmp.report.plots import Curves, Floats, angle_distributions, bars, sc
 
 _LEAST_GROUP = 1.0
 _MOST_GROUPS = 12
+_CHARGE = re.compile(r" ([1-9]\d*[+-])(?= |$)")
+_SUPERSCRIPT = str.maketrans("0123456789+-", "⁰¹²³⁴⁵⁶⁷⁸⁹⁺⁻")
 _RADIATIONS = {"neutron": "neutrons", "xray": "X-rays"}
 _CLUSTERS = (
     "clusters.number_average", "clusters.weight_average", "clusters.largest", "clusters.isolated_anions",
@@ -39,22 +42,31 @@ def scattering_blocks(glass: Glass, deck: DeckView, stage: StageResult, temperat
         "Left: total structure factor (Faber-Ziman), summed over reciprocal vectors of the box. Right: total "
         "correlation function; for X-rays with atomic numbers as weights." + _seed(glass, deck),
     )
-    keys = [f"fsdp.{radiation}.{part}" for radiation in _RADIATIONS for part in ("position", "height", "width")]
-    keys += [key for radiation in _RADIATIONS for key in glass.keys(f"total_peak.{radiation}.")]
-    yield from _table(glass, temperature, "scattering", "Peaks of S(q) and g(r)", [*keys, "q_smallest"])
+    parts = ("position", "height", "width")
+    rows: list[tuple[Cell, ...]] = [
+        (label, *(glass.number(f"fsdp.{radiation}.{part}", temperature) for part in parts))
+        for radiation, label in _RADIATIONS.items()
+        if glass.measurements(f"fsdp.{radiation}.position")
+    ]
+    if rows:
+        columns = ("Radiation", "Position", "Height", "Width")
+        yield Tabular(Table(f"fsdp-{glass.anchor}", "First sharp diffraction peak", columns, tuple(rows)))
+    keys = [key for radiation in _RADIATIONS for key in glass.keys(f"total_peak.{radiation}.")]
+    yield from _table(glass, temperature, "total", "Peaks of the total g(r), and the box", [*keys, "q_smallest"])
 
 
 def link_blocks(glass: Glass, temperature: float) -> Iterable[Block]:
     """Anion groups, bridges against random mixing, preference for bridging sites, chains."""
-    groups = [(key.partition(".")[2], glass.number(key, temperature)) for key in glass.keys("group.")]
+    groups = [(_ion(key.partition(".")[2]), glass.number(key, temperature)) for key in glass.keys("group.")]
     groups.sort(key=lambda row: -(row[1].value or 0.0))
     frequent = [row for row in groups if (row[1].value or 0.0) >= _LEAST_GROUP][:_MOST_GROUPS]
     if frequent:
         yield Heading("Anion groups and links")
         caption = f"Anion groups that hold at least {_LEAST_GROUP:g} % of the formers"
         yield Tabular(Table(f"groups-{glass.anchor}", caption, ("Group", "Share of formers"), tuple(frequent)))
-    free = glass.keys("free_anion.")
-    yield from _table(glass, temperature, "free", "Anions without a former", free, ("Anions", "Number"))
+    free = tuple((_ion(key.partition(".")[2]), glass.number(key, temperature)) for key in glass.keys("free_anion."))
+    if free:
+        yield Tabular(Table(f"free-{glass.anchor}", "Anions without a former", ("Anions", "Number"), free))
     yield from _bridges(glass, temperature)
 
 
@@ -155,6 +167,11 @@ def _table(
 def _label(glass: Glass, key: str) -> str:
     label = next(found.quantity.label for found in glass.measurements(key) if found.quantity.label)
     return label[:1].upper() + label[1:]
+
+
+def _ion(name: str) -> str:
+    """The name of a group with its charge set above the line: "PS4 3-" becomes PS4³⁻."""
+    return _CHARGE.sub(lambda match: match[1].translate(_SUPERSCRIPT), name).replace(" 0", "", 1)
 
 
 def _of_radiations(table: dict[str, Floats], column: str) -> dict[str, Floats]:
