@@ -6,7 +6,7 @@ import pytest
 import yaml
 
 from napos_lmp.errors import NaposError, ProtocolError
-from napos_lmp.presets import Diffusion, MeltQuench
+from napos_lmp.presets import Cooling, Diffusion, Elastic, MeltQuench
 from napos_lmp.protocol import Protocol, derived_seed
 from napos_lmp.yamlfile import check_model, read_yaml, read_yaml_model
 
@@ -94,6 +94,34 @@ def test_diffusion_makes_one_protocol_for_each_temperature():
     assert made[0].schedule()[-1].dump_stride == 50
 
 
+def test_elastic_relaxes_then_strains_all_six_both_ways_one_step_each():
+    (made,) = Elastic.model_validate({"strain": {"strain": 0.01}, "start": "mq"}).protocols()
+    stages = made.schedule()
+    assert made.start == "mq"
+    assert [stage.kind for stage in stages] == ["relax"] + ["strain"] * 12
+    assert [(stage.first_step, stage.last_step) for stage in stages] == [(i, i + 1) for i in range(13)]
+    assert [stage.strained for stage in stages[1:5]] == [("xx", 0.01), ("xx", -0.01), ("yy", 0.01), ("yy", -0.01)]
+    assert stages[0].pressure == 0
+    assert all(stage.ensemble is None and stage.dump_stride is None for stage in stages)
+
+
+def test_a_relaxation_may_follow_dynamics():
+    stages = protocol(
+        "stages: [{kind: melt, temperature_K: 900, duration_ps: 1}, {kind: relax}, {kind: strain}]"
+    ).schedule()
+    assert [stage.name for stage in stages[:3]] == ["01-melt", "02-relax", "03-strain"]
+    assert (stages[1].first_step, stages[-1].last_step) == (1000, 1013)
+
+
+def test_cooling_holds_each_step_at_constant_pressure_and_writes_no_frames():
+    (made,) = Cooling.model_validate({"cool": {"steps": 4, "rate_K_per_ps": 2}}).protocols()
+    stages = made.schedule()
+    assert [stage.temperature_stop for stage in stages] == [1000, 800, 600, 400, 200]
+    assert all(stage.last_step - stage.first_step == 100_000 for stage in stages)
+    assert {stage.pressure for stage in stages} == {1.0}
+    assert {stage.dump_stride for stage in stages} == {None}
+
+
 def test_seeds_depend_on_study_seed_and_purpose_and_suit_lammps():
     seeds = {derived_seed(seed, purpose, "x") for seed in range(200) for purpose in ("velocities", "packing")}
     assert len(seeds) == 400
@@ -106,6 +134,14 @@ def test_seeds_depend_on_study_seed_and_purpose_and_suit_lammps():
     [
         ("stages: [{kind: melt, temperature_K: 900, duration_ps: 1}, {kind: minimise}]", ["minimise", "first"]),
         ("stages: [{kind: minimise}]", ["at least one stage of dynamics"]),
+        ("stages: [{kind: strain}]", ["strain", "relax before it"]),
+        (
+            "stages: [{kind: relax}, {kind: melt, temperature_K: 900, duration_ps: 1}]",
+            ["after a relax only one strain may follow"],
+        ),
+        ("stages: [{kind: relax}, {kind: strain}, {kind: strain}]", ["after a relax only one strain may follow"]),
+        ("stages: [{kind: relax, cell: cubic}]", ["cell is 'cubic'", "isotropic"]),
+        ("stages: [{kind: relax}, {kind: strain, strain: 0.2}]", ["strain is 0.2", "0.05"]),
         (
             "stages: [{kind: melt, temperature_K: -5, duration_ps: 1}]",
             ["stages.0.temperature_K is -5", "greater than 0"],
@@ -142,6 +178,9 @@ def test_refused_protocols_name_field_value_and_what_is_allowed(text, parts):
         ("temperatures_K: [300, 300]", Diffusion, ["temperatures_K", "twice"]),
         ("temperatures_K: []", Diffusion, ["temperatures_K"]),
         ("produce: {temperature_K: 500}", Diffusion, ["produce", "temperatures_K"]),
+        ("cool: {ensemble: nvt}", Cooling, ["cool", "'nvt'", "'npt'"]),
+        ("strain: null", Elastic, ["strain"]),
+        ("minimise: {}", Elastic, ["minimise"]),
     ],
 )
 def test_refused_presets(text, model, parts):

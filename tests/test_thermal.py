@@ -146,7 +146,7 @@ def test_curves_that_say_too_little(temperatures, values, parts):
 
 
 def cooling_deck(folder: Path, steps: int = 0) -> Path:
-    """A deck of a liquid held at 900 K and cooled to 200 K, in a ramp or in steps, with a log that has a break at TG."""
+    """A liquid held at 900 K and cooled to 200 K, in a ramp or in steps, with a log that has a break at TG."""
     lines = 100 * STRIDE
     stages = [stage("01-equilibrate", "equilibrate", "npt", 0, lines, 900, 900)]
     targets = [900 - 700 * i / steps for i in range(1, steps + 1)]

@@ -73,8 +73,8 @@ def read_strained_cells(deck: str | Path, state: State = "relaxed") -> StrainedC
     if left:
         raise AnalysisError(f"deck {folder} has {len(left)} of {len(strained)} strains left to do; run it to its end")
     (relaxation,) = (stage for stage in manifest.stages if stage.kind == "relax")
-    reference = _read_table(_path(folder, relaxation))["reference"]
-    tables = [_read_table(_path(folder, stage)) for stage in strained]
+    reference = _read_table(_path(folder, relaxation), "reference")["reference"]
+    tables = [_read_table(_path(folder, stage), "clamped", "relaxed") for stage in strained]
     first = _cell(reference)
     found = [_strain_and_stress(first, table[state]) for table in tables]
     (settings,) = (stage for stage in manifest.protocol["stages"] if stage["kind"] == "strain")
@@ -96,13 +96,18 @@ def _path(folder: Path, stage: StageRecord) -> Path:
     return folder / (stage.table or stage.name)
 
 
-def _read_table(path: Path) -> dict[str, dict[str, float]]:
-    """Rows of a table by their state."""
+def _read_table(path: Path, *states: str) -> dict[str, dict[str, float]]:
+    """Rows of a table by their state; those named are there."""
     try:
         head, *lines = [line.split() for line in path.read_text(encoding="utf-8").splitlines() if line.strip()]
-        return {words[0]: dict(zip(head[1:], map(float, words[1:]), strict=True)) for words in lines}
+        table = {words[0]: dict(zip(head[1:], map(float, words[1:]), strict=True)) for words in lines}
     except (OSError, ValueError, IndexError) as error:
         raise AnalysisError(f"{path} cannot be read as a table of cells and stresses: {error}") from None
+    missing = [name for name in (*_CELL, *_PRESSURE, "fmax") if name not in head]
+    missing += [state for state in states if state not in table]
+    if missing:
+        raise AnalysisError(f"{path} lacks {missing[0]}; run the deck again, from a copy without its log")
+    return table
 
 
 def _cell(row: dict[str, float]) -> Floats:
