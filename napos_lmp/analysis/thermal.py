@@ -112,14 +112,12 @@ def read_cooling_curve(source: DeckTrajectory | str | Path, stages: tuple[str, .
     n_atoms = manifest.structure.n_atoms
     parts = [_points(trajectory, stage, n_atoms) for stage in chosen]
     columns = np.concatenate(parts)
-    duration = sum(stage.last_step - stage.first_step for stage in chosen) * manifest.timestep_ps
-    ends = [value for stage in chosen for value in (stage.temperature_start_K, stage.temperature_stop_K) if value]
     return CoolingCurve(
         temperatures=columns[:, 0],
         volumes=columns[:, 1],
         enthalpies=columns[:, 2],
         densities=columns[:, 3],
-        rate=(max(ends) - min(ends)) / duration,
+        rate=_rate(chosen, manifest.timestep_ps),
         stages=tuple(stage.name for stage in chosen),
     )
 
@@ -353,6 +351,16 @@ def _refuse(found: BrokenLine, quantity: str) -> None:
             f"the break of the {quantity}, near {found.x:.0f} K, cannot be told from one at an end of the range "
             f"{found.first:.0f} to {found.last:.0f} K; cool through a wider one"
         )
+
+
+def _rate(stages: list[StageRecord], timestep_ps: float) -> float:
+    """Fall of temperature over the time it took; a hold at the beginning has reached its temperature already."""
+    first = stages[0]
+    held = first.temperature_start_K == first.temperature_stop_K
+    begin = first.last_step if held else first.first_step
+    fall = float(first.temperature_start_K or 0) - float(stages[-1].temperature_stop_K or 0)
+    steps = stages[-1].last_step - begin
+    return fall / (steps * timestep_ps) if steps else math.nan
 
 
 def _points(trajectory: DeckTrajectory, stage: StageRecord, n_atoms: int) -> Floats:
