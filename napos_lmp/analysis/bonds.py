@@ -9,7 +9,7 @@ from functools import cached_property
 import numpy as np
 
 from napos_lmp.analysis.base import AtomSet, Floats, Integers
-from napos_lmp.analysis.compiled import bonds_at, bridges_of, compiled, find_bonds
+from napos_lmp.analysis.compiled import bonds_at, bridges_of, compiled, find_bonds, joined_groups
 from napos_lmp.analysis.frames import Frame
 from napos_lmp.analysis.neighbours import box_heights
 
@@ -166,6 +166,39 @@ class NetworkAtoms:
             bridges=np.column_stack([bridges[:, 0], bridge_anions, bridges[:, 1]]),
             bridge_links=which,
         )
+
+
+@dataclass(frozen=True)
+class Pieces:
+    """What bonds of any kind join, formers numbered before anions.
+
+    Attributes
+    ----------
+    of_atom
+        Shape (F + A,): number of the piece of each former and anion.
+    n_pieces
+        Their number.
+    endless, images
+        Shape (K,) and (K, 3): pieces with a closed path of bonds that leads to another periodic image, and that image;
+        a piece may stand here several times.
+    """
+
+    of_atom: Integers
+    n_pieces: int
+    endless: Integers
+    images: Integers
+
+
+def pieces(graph: BondGraph, atoms: NetworkAtoms) -> Pieces:
+    """The pieces of one frame's network."""
+    n_formers = atoms.n_formers
+    first = np.concatenate([graph.former, graph.former_pairs[:, 0], graph.anion_pairs[:, 0] + n_formers])
+    second = np.concatenate([graph.anion + n_formers, graph.former_pairs[:, 1], graph.anion_pairs[:, 1] + n_formers])
+    images = np.concatenate([graph.images, graph.former_pair_images, graph.anion_pair_images])
+    of_atom, offset = compiled(joined_groups)(first, second, images, n_formers + atoms.n_anions)
+    around = offset[first] + images - offset[second]
+    through = np.any(around != 0, axis=1)
+    return Pieces(of_atom, int(of_atom.max()) + 1, of_atom[first[through]], around[through])
 
 
 def _of_elements(atoms: AtomSet, elements: tuple[str, ...]) -> tuple[Integers, Integers]:

@@ -12,7 +12,7 @@ from numpy.typing import ArrayLike
 
 from napos_lmp.analysis.averages import FrameAverages
 from napos_lmp.analysis.base import Estimate, Integers, Result, plot_axes
-from napos_lmp.analysis.bonds import BondGraph, NetworkAtoms
+from napos_lmp.analysis.bonds import BondGraph, NetworkAtoms, Pieces, pieces, unique_rows
 from napos_lmp.analysis.cutoffs import Cutoff
 from napos_lmp.analysis.network import NetworkMeasurement
 
@@ -144,57 +144,21 @@ class Clusters:
 
 def clusters_of(graph: BondGraph, atoms: NetworkAtoms) -> Clusters:
     """The clusters of one frame."""
-    from scipy.sparse import coo_matrix
-    from scipy.sparse.csgraph import connected_components
-
-    n_formers, total = atoms.n_formers, atoms.n_formers + atoms.n_anions
-    ends, images = _bonds(graph, n_formers)
-    matrix = coo_matrix((np.ones(len(ends)), (ends[:, 0], ends[:, 1])), shape=(total, total))
-    labels = connected_components(matrix, directed=False)[1].astype(np.int64)
+    joined = pieces(graph, atoms)
+    n_formers, labels = atoms.n_formers, joined.of_atom
     with_formers, of_former = np.unique(labels[:n_formers], return_inverse=True)
-    anions = np.bincount(labels[n_formers:], minlength=int(labels.max()) + 1)[with_formers]
-    dimensions = _endless_directions(total, labels, ends, images)[with_formers]
+    anions = np.bincount(labels[n_formers:], minlength=joined.n_pieces)[with_formers]
+    dimensions = _endless_directions(joined)[with_formers]
     return Clusters(np.bincount(of_former.reshape(-1)), anions, dimensions, of_former.reshape(-1).astype(np.int64))
 
 
-def _bonds(graph: BondGraph, n_formers: int) -> tuple[Integers, Integers]:
-    """Both ends of all bonds, anions numbered behind the formers, and the image of the second seen from the first."""
-    ends = [np.column_stack([graph.former, graph.anion + n_formers]), graph.former_pairs, graph.anion_pairs + n_formers]
-    images = [graph.images, graph.former_pair_images, graph.anion_pair_images]
-    return np.concatenate(ends), np.concatenate(images)
-
-
-def _endless_directions(n_vertices: int, labels: Integers, ends: Integers, images: Integers) -> Integers:
-    """Rank of the images around the closed paths of each component, shape (components,)."""
-    dimensions = np.zeros(int(labels.max()) + 1, dtype=np.int64)
-    offsets = _offsets(n_vertices, ends, images)
-    net = offsets[ends[:, 0]] + images - offsets[ends[:, 1]]
-    through = np.any(net != 0, axis=1)
-    rows = np.unique(np.column_stack([labels[ends[through, 0]], net[through]]), axis=0)
-    for label in np.unique(rows[:, 0]):
-        dimensions[label] = np.linalg.matrix_rank(rows[rows[:, 0] == label, 1:])
+def _endless_directions(joined: Pieces) -> Integers:
+    """Rank of the images around the closed paths of each piece, shape (pieces,)."""
+    dimensions = np.zeros(joined.n_pieces, dtype=np.int64)
+    rows = unique_rows(np.column_stack([joined.endless, joined.images]))[0]
+    for piece in np.unique(rows[:, 0]):
+        dimensions[piece] = np.linalg.matrix_rank(rows[rows[:, 0] == piece, 1:])
     return dimensions
-
-
-def _offsets(n_vertices: int, ends: Integers, images: Integers) -> Integers:
-    """Image in which each vertex lies when each component is walked along a tree of its bonds, shape (n, 3)."""
-    neighbours: list[list[tuple[int, int, int, int]]] = [[] for _ in range(n_vertices)]
-    for (first, second), (x, y, z) in zip(ends.tolist(), images.tolist(), strict=True):
-        neighbours[first].append((second, x, y, z))
-        neighbours[second].append((first, -x, -y, -z))
-    offsets: list[tuple[int, int, int] | None] = [None] * n_vertices
-    for root in range(n_vertices):
-        if offsets[root] is not None:
-            continue
-        offsets[root] = (0, 0, 0)
-        waiting = [(root, 0, 0, 0)]
-        while waiting:
-            vertex, a, b, c = waiting.pop()
-            for other, x, y, z in neighbours[vertex]:
-                if offsets[other] is None:
-                    offsets[other] = (a + x, b + y, c + z)
-                    waiting.append((other, a + x, b + y, c + z))
-    return np.array(offsets, dtype=np.int64)
 
 
 class _Reader:

@@ -189,10 +189,9 @@ def bridges_of(former: Integers, images: Integers, start: Integers, order: Integ
 
 
 def joined_groups(first: Integers, second: Integers, images: Integers, n: int) -> tuple[Integers, Integers]:
-    """Groups of atoms that edges join, and which of them are infinite.
+    """Groups of atoms that edges join, and the images that lead through each along a tree of edges.
 
-    A group is infinite when its edges lead from an atom to another image of it. Each atom knows its parent in a tree
-    and its own image seen from there; the smaller tree is hung below the larger.
+    Each atom knows its parent in a tree and its own image seen from there; the smaller tree is hung below the larger.
 
     Parameters
     ----------
@@ -203,12 +202,11 @@ def joined_groups(first: Integers, second: Integers, images: Integers, n: int) -
 
     Returns
     -------
-    group, infinite
-        Number of the group of each atom, shape (n,), and 1 for each group that is infinite, else 0.
+    group, offset
+        Number of the group of each atom, shape (n,), and its image seen from one atom of its group, shape (n, 3).
     """
     parent = np.arange(n)
     size = np.ones(n, dtype=np.int64)
-    wraps = np.zeros(n, dtype=np.int64)
     offset = np.zeros((n, 3), dtype=np.int64)
     for e in range(len(first)):
         a, b = first[e], second[e]
@@ -220,8 +218,6 @@ def joined_groups(first: Integers, second: Integers, images: Integers, n: int) -
             x, y, z = x - offset[b, 0], y - offset[b, 1], z - offset[b, 2]
             b = parent[b]
         if a == b:
-            if x != 0 or y != 0 or z != 0:
-                wraps[a] = 1
             continue
         if size[a] < size[b]:
             a, b = b, a
@@ -229,21 +225,22 @@ def joined_groups(first: Integers, second: Integers, images: Integers, n: int) -
         parent[b] = a
         offset[b, 0], offset[b, 1], offset[b, 2] = x, y, z
         size[a] += size[b]
-        wraps[a] = max(wraps[a], wraps[b])
     number = np.full(n, -1, dtype=np.int64)
     group = np.empty(n, dtype=np.int64)
-    infinite = np.zeros(n, dtype=np.int64)
+    total = np.empty((n, 3), dtype=np.int64)
     groups = 0
     for i in range(n):
         root = i
+        x, y, z = 0, 0, 0
         while parent[root] != root:
+            x, y, z = x + offset[root, 0], y + offset[root, 1], z + offset[root, 2]
             root = parent[root]
+        total[i, 0], total[i, 1], total[i, 2] = x, y, z
         if number[root] < 0:
             number[root] = groups
-            infinite[groups] = wraps[root]
             groups += 1
         group[i] = number[root]
-    return group, infinite[:groups].copy()
+    return group, total
 
 
 def angle_histogram(

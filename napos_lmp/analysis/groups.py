@@ -12,8 +12,7 @@ from numpy.typing import ArrayLike
 
 from napos_lmp.analysis.averages import FrameAverages
 from napos_lmp.analysis.base import Estimate, Integers, Result
-from napos_lmp.analysis.bonds import BondGraph, NetworkAtoms, unique_rows
-from napos_lmp.analysis.compiled import compiled, joined_groups
+from napos_lmp.analysis.bonds import BondGraph, NetworkAtoms, pieces, unique_rows
 from napos_lmp.analysis.cutoffs import Cutoff
 from napos_lmp.analysis.network import NetworkMeasurement
 from napos_lmp.composition import FORMAL_CHARGES
@@ -140,8 +139,10 @@ class _Reader:
         self._homopolar = [(a, b) for a in range(n) for b in range(a, n)]
 
     def __call__(self, graph: BondGraph) -> Numbers:
-        group, infinite = compiled(joined_groups)(*_edges(graph, self._atoms.n_formers), len(self._kinds))
-        n_groups, width = len(infinite), len(self._elements)
+        joined = pieces(graph, self._atoms)
+        group, n_groups, width = joined.of_atom, joined.n_pieces, len(self._elements)
+        infinite = np.zeros(n_groups, dtype=np.int64)
+        infinite[joined.endless] = 1
         counts = np.bincount(group * width + self._kinds, minlength=n_groups * width).reshape(n_groups, width)
         bonds = self._homopolar_bonds(graph, group, n_groups)
         between_formers = [k for k, (a, b) in enumerate(self._homopolar) if b < len(self._atoms.formers)]
@@ -213,15 +214,6 @@ class _Reader:
 def _kinds(elements: tuple[str, ...], own: tuple[str, ...], types: Integers) -> Integers:
     kinds: Integers = np.array([elements.index(element) for element in own], dtype=np.int64)[types]
     return kinds
-
-
-def _edges(graph: BondGraph, n_formers: int) -> tuple[Integers, Integers, Integers]:
-    """All bonds as edges between atoms, formers numbered before anions: first, second, image of the second."""
-    return (
-        np.concatenate([graph.former, graph.former_pairs[:, 0], graph.anion_pairs[:, 0] + n_formers]),
-        np.concatenate([graph.anion + n_formers, graph.former_pairs[:, 1], graph.anion_pairs[:, 1] + n_formers]),
-        np.concatenate([graph.images, graph.former_pair_images, graph.anion_pair_images]),
-    )
 
 
 class _Collector:

@@ -8,16 +8,28 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 from napos_lmp.analysis.angles import BondAngles
 from napos_lmp.analysis.base import Result
+from napos_lmp.analysis.cavities import Cavities
+from napos_lmp.analysis.clusters import NetworkClusters
+from napos_lmp.analysis.density_profile import DensityProfile
+from napos_lmp.analysis.environments import Environments
 from napos_lmp.analysis.frames import checked_workers
 from napos_lmp.analysis.groups import AnionGroups
 from napos_lmp.analysis.linkages import Linkages
 from napos_lmp.analysis.lorch import check_structure_factor
 from napos_lmp.analysis.network import Network, NetworkMeasurement, measure_together
 from napos_lmp.analysis.quantities import network_quantities, shell_quantities
+from napos_lmp.analysis.quantities_medium import (
+    cavity_quantities,
+    cluster_quantities,
+    density_profile_quantities,
+    environment_quantities,
+    ring_quantities,
+)
 from napos_lmp.analysis.quantities_network import angle_quantities, group_quantities, linkage_quantities
 from napos_lmp.analysis.quantities_pairs import (
     pair_structure_quantities,
@@ -27,6 +39,7 @@ from napos_lmp.analysis.quantities_pairs import (
 )
 from napos_lmp.analysis.rdf import PartialRDF, PartialRDFResult
 from napos_lmp.analysis.results import Quantity
+from napos_lmp.analysis.rings import RingStatistics
 from napos_lmp.analysis.speciation import NetworkSpeciation
 from napos_lmp.analysis.structure_factor import StructureFactor
 from napos_lmp.analysis.total_rdf import total_rdf
@@ -34,6 +47,12 @@ from napos_lmp.errors import AnalysisError
 
 MOST_FRAMES = 500
 """Frames that the structure is averaged over by default; a longer trajectory is read in equal strides."""
+
+MOST_CAVITY_FRAMES = 40
+"""Frames that the cavities are averaged over by default; they take seconds each in large cells."""
+
+MOBILE = "Na"
+"""The ion whose surroundings are measured."""
 
 Progress = Callable[[str], None]
 Frames = tuple[int | None, int | None, int]
@@ -63,12 +82,12 @@ class StructureOptions:
     cutoffs: Mapping[str, float] = field(default_factory=dict)
     workers: int | None = None
 
-    def slice(self, n_frames: int) -> Frames:
-        """Start, stop and step for a trajectory of `n_frames`."""
+    def slice(self, n_frames: int, most: int = MOST_FRAMES) -> Frames:
+        """Start, stop and step for a trajectory of `n_frames`, of which no more than `most` are to be read."""
         if self.step is not None:
             return self.start, self.stop, self.step
         chosen = len(range(*slice(self.start, self.stop).indices(n_frames)))
-        return self.start, self.stop, max(1, -(-chosen // MOST_FRAMES))
+        return self.start, self.stop, max(1, -(-chosen // most))
 
 
 @dataclass
@@ -109,6 +128,8 @@ _NETWORK_PARTS = (
     _NetworkPart("linkages", Linkages, linkage_quantities),
     _NetworkPart("groups", AnionGroups, group_quantities),
     _NetworkPart("angles", BondAngles, angle_quantities),
+    _NetworkPart("rings", RingStatistics, ring_quantities),
+    _NetworkPart("clusters", NetworkClusters, cluster_quantities),
 )
 
 
@@ -156,7 +177,13 @@ def measure_structure(
     except AnalysisError as error:
         findings.refusals["network"] = str(error)
     else:
-        _measure_network(network, _NETWORK_PARTS, frames, options.workers, findings)
+        parts = list(_NETWORK_PARTS)
+        if MOBILE in network.atoms.elements:
+            around = partial(Environments, centre=MOBILE, rdf=pairs)
+            parts.append(_NetworkPart("environment", around, environment_quantities))
+        _measure_network(network, parts, frames, options.workers, findings)
+    tell("voids")
+    _measure_space(source, options, findings)
     return findings
 
 
@@ -171,6 +198,21 @@ def _measure_scattering(
         return
     findings.add("structure_factor", factors, structure_factor_quantities(factors))
     findings.add("structure_factor_check", check, structure_factor_check_quantities(check))
+
+
+def _measure_space(source: Any, options: StructureOptions, findings: StructureFindings) -> None:
+    """Cavities, in fewer frames as each takes long, and the density in layers."""
+    n_frames = len(source.universe.trajectory)
+    try:
+        voids = Cavities(source).run(*options.slice(n_frames, MOST_CAVITY_FRAMES), workers=options.workers)
+        findings.add("cavities", voids, cavity_quantities(voids))
+    except AnalysisError as error:
+        findings.refusals["cavities"] = str(error)
+    try:
+        profile = DensityProfile(source).run(*options.slice(n_frames), workers=options.workers)
+        findings.add("density_profile", profile, density_profile_quantities(profile))
+    except AnalysisError as error:
+        findings.refusals["density_profile"] = str(error)
 
 
 def _measure_network(
