@@ -90,8 +90,8 @@ def test_slopes_on_both_sides_are_expansion_and_heat_capacity():
     keys = [quantity.key for quantity in thermal_quantities(cooling(curve.volumes, temperatures, enthalpy))]
     assert keys == [
         "cooling.rate",
-        *(f"{key}" for key in ("tg.volume", "expansion.glass", "expansion.liquid")),
-        *(f"{key}" for key in ("tg.enthalpy", "heat_capacity.glass", "heat_capacity.liquid")),
+        *(f"{key}" for key in ("glass_transition", "expansion.glass", "expansion.liquid")),
+        *(f"{key}" for key in ("glass_transition.enthalpy", "heat_capacity.glass", "heat_capacity.liquid")),
     ]
 
 

@@ -20,9 +20,11 @@ from napos_lmp.analysis.averages import mean_estimate
 from napos_lmp.analysis.base import Result
 from napos_lmp.analysis.conductivity import NernstEinsteinConductivity
 from napos_lmp.analysis.diffusion import A2_PER_PS_IN_CM2_PER_S, DiffusionCoefficient
+from napos_lmp.analysis.elastic import ElasticConstants
 from napos_lmp.analysis.frames import checked_workers
 from napos_lmp.analysis.msd import MeanSquareDisplacement, MeanSquareDisplacementResult
 from napos_lmp.analysis.quantities import refused
+from napos_lmp.analysis.quantities_response import elastic_quantities, thermal_quantities
 from napos_lmp.analysis.results import (
     ANALYSIS_FOLDER,
     ANALYSIS_VERSION,
@@ -36,6 +38,7 @@ from napos_lmp.analysis.results import (
     write_result,
 )
 from napos_lmp.analysis.structure import StructureOptions, measure_structure
+from napos_lmp.analysis.thermal import read_cooling_curve
 from napos_lmp.errors import AnalysisError, NaposError
 from napos_lmp.files import sha256_of
 from napos_lmp.manifest import MANIFEST_NAME, StageRecord
@@ -150,7 +153,7 @@ class _StageDraft:
         return StageResult(
             stage=self.record.name,
             kind=self.record.kind,
-            temperature_K=self.record.temperature_stop_K,
+            temperature_K=self.record.temperature_stop_K if self.record.is_dynamics else 0.0,
             quantities=tuple(self.quantities),
             windows=tuple(self.windows),
             files=self.files,
@@ -175,6 +178,7 @@ class _DeckAnalysis:
 
     def measure(self) -> None:
         self._read_thermo()
+        self._measure_cooling()
         for record in self._manifest.stages:
             if record.kind not in _STEADY or record.temperature_start_K != record.temperature_stop_K:
                 continue
@@ -184,10 +188,44 @@ class _DeckAnalysis:
             if record.name in self._measured_stages():
                 self._measure_frames(draft)
             self.stages.append(draft)
-        if self.stages and not any(stage.ensemble == "npt" for stage in self._manifest.stages):
+        self._measure_elasticity()
+        dynamics = [stage for stage in self._manifest.stages if stage.is_dynamics]
+        if dynamics and self.stages and not any(stage.ensemble == "npt" for stage in dynamics):
             put_in = self._manifest.structure.density_g_cm3
             reason = f"no stage is at constant pressure: the density is the one put in, {put_in:.3f} g/cm3"
             self.stages[-1].quantities.append(refused("density", "density", "g/cm^3", reason))
+
+    def _measure_cooling(self) -> None:
+        """Glass transition and slopes, as quantities of the last stage that cools at constant pressure."""
+        cooling = [stage for stage in self._manifest.stages if stage.kind == "quench" and stage.ensemble == "npt"]
+        if not cooling or cooling[-1].name not in self._thermo:
+            return
+        draft = _StageDraft(cooling[-1])
+        try:
+            curve = read_cooling_curve(self._trajectory)
+        except NaposError as error:
+            draft.refusals["cooling"] = str(error)
+        else:
+            self._save(draft, "cooling", curve)
+            draft.quantities.extend(thermal_quantities(curve))
+        self.stages.append(draft)
+
+    def _measure_elasticity(self) -> None:
+        """Elastic constants at 0 K, as quantities of the last strain."""
+        strains = [stage for stage in self._manifest.stages if stage.kind == "strain"]
+        if not strains:
+            return
+        draft = _StageDraft(strains[-1])
+        self._progress("elastic constants")
+        try:
+            relaxed = ElasticConstants(self._trajectory.folder).run()
+            clamped = ElasticConstants(self._trajectory.folder, state="clamped").run()
+        except NaposError as error:
+            draft.refusals["elastic"] = str(error)
+        else:
+            self._save(draft, "elastic", relaxed)
+            draft.quantities.extend(elastic_quantities(relaxed, clamped))
+        self.stages.append(draft)
 
     def _measured_stages(self) -> set[str]:
         steady = [s for s in self._manifest.stages if s.kind in _STEADY and s.dump is not None]
@@ -196,7 +234,7 @@ class _DeckAnalysis:
 
     def _read_thermo(self) -> None:
         for record in self._manifest.stages:
-            if record.kind != "minimise":
+            if record.is_dynamics:
                 try:
                     self._thermo[record.name] = self._trajectory.thermo(record.name)
                 except NaposError as error:
@@ -312,6 +350,7 @@ def _inputs(trajectory: DeckTrajectory) -> dict[str, InputFile]:
     """Every file that the analysis reads, manifest apart."""
     manifest, folder = trajectory.manifest, trajectory.folder
     patterns = [manifest.thermo_pattern, *(stage.dump.pattern for stage in manifest.stages if stage.dump)]
+    patterns += [stage.table for stage in manifest.stages if stage.table]
     paths = {path for pattern in patterns for path in folder.glob(pattern)}
     paths |= {path for name in (manifest.structure.file, manifest.final_structure) if (path := folder / name).is_file()}
     return {

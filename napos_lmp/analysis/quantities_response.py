@@ -67,7 +67,8 @@ _SLOPES: dict[Property, tuple[str, str, str]] = {
 
 def _slopes(curve: CoolingCurve, quantity: Property) -> Iterator[Quantity]:
     key, label, unit = _SLOPES[quantity]
-    name = f"tg.{quantity}", f"glass transition by {quantity}", "K"
+    own_key = "glass_transition" if quantity == "volume" else f"glass_transition.{quantity}"
+    name = own_key, f"glass transition by {quantity}", "K"
     try:
         found = GlassTransition(curve, quantity).run()
     except AnalysisError as error:

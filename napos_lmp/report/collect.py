@@ -69,7 +69,7 @@ class DeckView:
     @property
     def dynamics(self) -> tuple[StageRecord, ...]:
         """The stages of molecular dynamics."""
-        return tuple(stage for stage in self.manifest.stages if stage.kind != "minimise")
+        return tuple(stage for stage in self.manifest.stages if stage.is_dynamics)
 
     def duration(self, stage: StageRecord) -> float:
         """Length of a stage in ps."""

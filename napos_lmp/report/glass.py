@@ -15,6 +15,7 @@ from napos_lmp.report.structure import (
     environment_blocks,
     link_blocks,
     medium_range_blocks,
+    response_blocks,
     scattering_blocks,
 )
 from napos_lmp.report.temperature import arrhenius_line, arrhenius_table, valued_points
@@ -57,6 +58,7 @@ def glass_section(glass: Glass) -> Section:
     blocks: list[Block] = [Text(_how_it_was_made(glass))]
     blocks.extend(_thermo_figure(glass))
     blocks.extend(_structure(glass))
+    blocks.extend(response_blocks(glass))
     blocks.extend(_transport(glass))
     blocks.extend(_replicas(glass))
     return Section(glass.anchor, glass.label, glass.label, tuple(blocks))

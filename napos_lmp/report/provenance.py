@@ -96,8 +96,8 @@ def _signature(deck: DeckView) -> tuple[tuple[Any, ...], ...]:
 
 
 def _stage_row(deck: DeckView, stage: StageRecord) -> tuple[Cell, ...]:
-    if stage.kind == "minimise":
-        return (stage.name, "minimisation", "", "", "", "", "")
+    if not stage.is_dynamics:
+        return (stage.name, "minimisation" if stage.kind == "minimise" else stage.kind, "", "", "", "", "")
     start, stop, rate = stage.temperature_start_K, stage.temperature_stop_K, deck.quench_rate(stage)
     return (
         stage.name,

@@ -15,6 +15,7 @@ from napos_lmp.report.plots import Curves, Floats, angle_distributions, bars, sc
 
 _LEAST_GROUP = 1.0
 _MOST_GROUPS = 12
+_CONSTANT = re.compile(r"\.C\d\d$")
 _CHARGE = re.compile(r" ([1-9]\d*[+-])(?= |$)")
 _SUPERSCRIPT = str.maketrans("0123456789+-", "⁰¹²³⁴⁵⁶⁷⁸⁹⁺⁻")
 _RADIATIONS = {"neutron": "neutrons", "xray": "X-rays"}
@@ -146,6 +147,25 @@ def environment_blocks(glass: Glass, temperature: float, centre: str = "Na") -> 
             f"{centre} by the number of anions in its first shell, at {temperature:.0f} K.",
         )
     yield from _table(glass, temperature, f"around-{centre}", f"First shell of {centre}", keys)
+
+
+def response_blocks(glass: Glass) -> Iterable[Block]:
+    """How the glass answers to strain and to cooling."""
+    cooling = ("glass_transition", "expansion.", "heat_capacity.", "cooling.")
+    groups = (
+        ("Cooling", "cooling", "Glass transition and slopes from cooling", [k for p in cooling for k in glass.keys(p)]),
+        ("Elasticity at 0 K", "elastic", "Elastic moduli of relaxed and clamped atoms", _moduli(glass)),
+    )
+    for heading, name, caption, keys in groups:
+        if keys:
+            temperature = glass.temperatures(keys[0])[0]
+            yield Heading(heading)
+            yield from _table(glass, temperature, name, caption, keys)
+
+
+def _moduli(glass: Glass) -> list[str]:
+    """Keys of all elastic quantities but the single constants, which are in the CSV file."""
+    return [key for key in glass.keys("elastic.") if not _CONSTANT.search(key)]
 
 
 def _table(
