@@ -20,6 +20,7 @@ from napos_lmp.errors import DeckError
 from napos_lmp.files import link_or_copy, sha256_of, whole_folder
 from napos_lmp.job import JobSettings, clock
 from napos_lmp.manifest import (
+    Currents,
     Dump,
     Manifest,
     PotentialRecord,
@@ -134,7 +135,7 @@ def render_deck(
         elements=start.elements,
         structure=start.record,
         potential=_potential_record(potential, pair_style, potential_file, _hash_of(model)),
-        stages=tuple(_stage_record(stage) for stage in schedule),
+        stages=tuple(_stage_record(stage, start.elements) for stage in schedule),
         restart=Restart(stride=protocol.restart_stride),
         thermo_stride=protocol.thermo_stride,
         lammps_styles=_lammps_styles(backend.lammps_styles(potential), schedule),
@@ -226,7 +227,7 @@ def _potential_record(potential: Potential, pair_style: str | None, file: str, s
     )
 
 
-def _stage_record(stage: ScheduledStage) -> StageRecord:
+def _stage_record(stage: ScheduledStage, elements: tuple[str, ...]) -> StageRecord:
     dump = Dump(pattern=f"trajectory/{stage.name}.*.dcd", stride=stage.dump_stride) if stage.dump_stride else None
     return StageRecord(
         name=stage.name,
@@ -238,8 +239,20 @@ def _stage_record(stage: ScheduledStage) -> StageRecord:
         temperature_stop_K=stage.temperature_stop,
         pressure_bar=stage.pressure,
         dump=dump,
+        currents=_currents(stage, elements),
         table=_table(stage),
         strain=StrainRecord(component=stage.strained[0], amount=stage.strained[1]) if stage.strained else None,
+    )
+
+
+def _currents(stage: ScheduledStage, elements: tuple[str, ...]) -> Currents | None:
+    if stage.current_stride is None:
+        return None
+    return Currents(
+        pattern=f"trajectory/{stage.name}.currents.*.txt",
+        stride=stage.current_stride,
+        species=elements,
+        columns=("step", *(f"v{axis}_{element}" for element in elements for axis in "xyz")),
     )
 
 
@@ -252,7 +265,8 @@ def _lammps_styles(pair_styles: tuple[str, ...], schedule: tuple[ScheduledStage,
     fixes = dict.fromkeys(f"fix {stage.ensemble}" for stage in schedule if stage.ensemble)
     dumps = ("dump dcd",) if any(stage.dump_stride for stage in schedule) else ()
     strains = ("fix store/state",) if any(stage.kind == "strain" for stage in schedule) else ()
-    return (*pair_styles, *fixes, "fix halt", *dumps, *strains)
+    currents = ("compute reduce", "fix ave/time") if any(stage.current_stride for stage in schedule) else ()
+    return (*pair_styles, *fixes, "fix halt", *dumps, *currents, *strains)
 
 
 def _template_values(
@@ -262,6 +276,8 @@ def _template_values(
     start = manifest.structure
     velocity_seed = derived_seed(manifest.seed, "velocities", manifest.formula, protocol.name)
     stages = [_stage_values(stage, manifest.timestep_ps) for stage in schedule]
+    for values, record in zip(stages, manifest.stages, strict=True):
+        values["currents"] = record.currents
     for first in [stage for stage in stages if stage["ensemble"]][:1]:
         first["velocity_seed"] = velocity_seed
     return {

@@ -29,6 +29,20 @@ class Dump(Record):
     unwrapped: bool = True
 
 
+class Currents(Record):
+    """Sums of the velocities of each species, which LAMMPS takes while it runs; one text file per segment.
+
+    `pattern` is that of a `Dump`. `columns` names all of the file's: the step, then vx, vy and vz of each of `species`.
+    """
+
+    pattern: str
+    format: Literal["ave/time"] = "ave/time"
+    stride: int
+    species: tuple[str, ...]
+    columns: tuple[str, ...]
+    unit: Literal["A/ps"] = "A/ps"
+
+
 class StrainRecord(Record):
     """The strain of the reference cell in one stage: a component in Voigt's notation; a shear is twice the tensor's."""
 
@@ -52,6 +66,7 @@ class StageRecord(Record):
     temperature_stop_K: float | None
     pressure_bar: float | None
     dump: Dump | None
+    currents: Currents | None = None
     table: str | None = None
     strain: StrainRecord | None = None
 

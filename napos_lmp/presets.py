@@ -120,7 +120,7 @@ class Diffusion(_Preset):
     DEFAULTS: ClassVar[dict[str, dict[str, Any]]] = {
         "minimise": {},
         "equilibrate": {"duration_ps": 50.0},
-        "produce": {"duration_ps": 500.0, "dump_ps": 0.1},
+        "produce": {"duration_ps": 500.0, "dump_ps": 0.1, "currents_ps": 0.01},
     }
 
     preset: Literal["diffusion"] = "diffusion"

@@ -114,10 +114,14 @@ class Equilibrate(Hold):
 
 
 class Produce(Hold):
-    """The stage that is measured."""
+    """The stage that is measured.
+
+    `currents_ps` is the time between rows of the sums of each species' velocities, for Green-Kubo; None writes none.
+    """
 
     kind: Literal["produce"] = "produce"
     ensemble: Ensemble = "nvt"
+    currents_ps: Duration | None = None
 
 
 class Relax(Stage):
@@ -157,7 +161,7 @@ class ScheduledStage:
     """A stage in LAMMPS steps; temperatures in K, pressure in bar, rate in K/ps, `dump_stride` in steps.
 
     `settings` are those of a stage without dynamics; a relaxation, and each of the strains, counts as one step.
-    `strained` is the component of the strain and its amount.
+    `strained` is the component of the strain and its amount, `current_stride` the steps between rows of the currents.
     """
 
     name: str
@@ -172,6 +176,7 @@ class ScheduledStage:
     rate: float | None = None
     settings: Minimise | Relax | Strain | None = None
     strained: tuple[StrainComponent, float] | None = None
+    current_stride: int | None = None
 
 
 class RunSettings(BaseModel):
@@ -251,10 +256,19 @@ class Protocol(RunSettings):
                 length = self.steps(time_ps)
                 name = f"{len(scheduled) + 1:02d}-{stage.kind}"
                 stride = self._dump_stride(name, stage, length)
-                rate = stage.rate_K_per_ps if isinstance(stage, Quench) else None
                 scheduled.append(
                     ScheduledStage(
-                        name, stage.kind, stage.ensemble, step, step + length, start, stop, stage.pressure, stride, rate
+                        name=name,
+                        kind=stage.kind,
+                        ensemble=stage.ensemble,
+                        first_step=step,
+                        last_step=step + length,
+                        temperature_start=start,
+                        temperature_stop=stop,
+                        pressure=stage.pressure,
+                        dump_stride=stride,
+                        rate=stage.rate_K_per_ps if isinstance(stage, Quench) else None,
+                        current_stride=self._current_stride(name, stage, length),
                     )
                 )
                 step, temperature = step + length, stop
@@ -294,6 +308,17 @@ class Protocol(RunSettings):
         if stride > length:
             raise ProtocolError(
                 f"stage {name} lasts {length} steps, less than its {stride} steps between frames; shorten dump_ps"
+            )
+        return stride
+
+    def _current_stride(self, name: str, stage: Dynamics, length: int) -> int | None:
+        if not isinstance(stage, Produce) or stage.currents_ps is None:
+            return None
+        stride = max(1, self.steps(stage.currents_ps))
+        if stride > length:
+            raise ProtocolError(
+                f"stage {name} lasts {length} steps, less than its {stride} steps between rows of currents; shorten "
+                "currents_ps"
             )
         return stride
 

@@ -18,6 +18,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from napos_lmp.currents import VelocitySums, join_rows, read_rows
 from napos_lmp.dcd import DcdSegment, scan_dcd
 from napos_lmp.errors import TrajectoryError
 from napos_lmp.manifest import Dump, StageRecord, read_manifest
@@ -242,6 +243,29 @@ class DeckTrajectory:
         return {name: table[:, i] for i, name in enumerate(columns)} | {
             "time_ps": table[:, 0] * self.manifest.timestep_ps
         }
+
+    def currents(self, stage: str) -> VelocitySums:
+        """Sums of the velocities of each species, joined over all segments like the frames.
+
+        Returns
+        -------
+        VelocitySums
+            The longest stretch without a hole, so that time correlations are right.
+
+        Raises
+        ------
+        TrajectoryError
+            If the stage writes none or has no whole row yet, or a file contradicts the manifest.
+        """
+        record = self.manifest.stage(stage)
+        if record.currents is None:
+            raise TrajectoryError(f"stage {stage!r} of {self.folder} writes no currents; currents_ps of produce does")
+        files = _segment_files(self.folder, record.currents.pattern)
+        parts = [(read_rows(path, record), self._abandoned_after(number)) for number, path in files.items()]
+        rows = join_rows(parts, record.currents.stride)
+        if len(rows) == 0:
+            raise TrajectoryError(f"stage {stage!r} of {self.folder} has no whole row in {record.currents.pattern} yet")
+        return VelocitySums.from_rows(rows, record, self.manifest)
 
     @cached_property
     def _blocks(self) -> dict[int, list[ThermoBlock]]:

@@ -24,6 +24,7 @@ Status = Literal["ok", "warn", "fail"]
 # Bytes: a binary restart holds about 11 doubles an atom; a line of thermodynamic output is written to log and screen.
 _RESTART_BYTES_PER_ATOM = 100
 _THERMO_LINE_BYTES = 2 * 300
+_CURRENT_COLUMN_BYTES = 14
 _FRAME_BYTES_PER_ATOM = 12
 _FRAME_HEAD_BYTES = 100
 _SPARE_BYTES = 210_000_000  # decks halt at 200 MB
@@ -255,7 +256,17 @@ def expected_bytes(manifest: Manifest) -> int:
         (stage.last_step - stage.first_step) // stage.dump.stride + 1 for stage in manifest.stages if stage.dump
     )
     lines = manifest.last_step // manifest.thermo_stride + 1
-    return frames * frame + 4 * atoms * _RESTART_BYTES_PER_ATOM + lines * _THERMO_LINE_BYTES
+    columns = sum(
+        ((stage.last_step - stage.first_step) // stage.currents.stride + 1) * len(stage.currents.columns)
+        for stage in manifest.stages
+        if stage.currents
+    )
+    return (
+        frames * frame
+        + 4 * atoms * _RESTART_BYTES_PER_ATOM
+        + lines * _THERMO_LINE_BYTES
+        + columns * _CURRENT_COLUMN_BYTES
+    )
 
 
 def _check_disk(deck: Path, manifest: Manifest) -> Check:

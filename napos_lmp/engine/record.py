@@ -88,7 +88,8 @@ def write_run_record(deck: Path, record: RunRecord) -> None:
 
 def next_segment(deck: Path, manifest: Manifest, record: RunRecord) -> int:
     """A segment number that no earlier run of the deck has used, with the engine or without."""
-    patterns = [manifest.thermo_pattern, *(stage.dump.pattern for stage in manifest.stages if stage.dump)]
+    outputs = [output for stage in manifest.stages for output in (stage.dump, stage.currents) if output]
+    patterns = [manifest.thermo_pattern, *(output.pattern for output in outputs)]
     used = {segment.number for segment in record.segments}
     for pattern in patterns:
         before, after = Path(pattern).name.split("*")
