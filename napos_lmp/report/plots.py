@@ -194,7 +194,7 @@ def bars(categories: Sequence[str], series: Mapping[str, Sequence[Number]], axis
                 fmt="none", ecolor=INK, elinewidth=1,
             )  # fmt: skip
         ax.set_xticks(range(len(categories)), categories)
-        ax.set(ylabel=axis, ylim=(0, None))
+        ax.set(ylabel=axis, ylim=(0, None), xlim=(-0.6, max(len(categories), 4) - 0.4))
         ax.grid(visible=False, axis="x")
         if len(series) > 1:
             ax.legend()

@@ -18,6 +18,7 @@ _MOST_GROUPS = 12
 _CONSTANT = re.compile(r"\.C\d\d$")
 _CHARGE = re.compile(r" ([1-9]\d*[+-])(?= |$)")
 _SUPERSCRIPT = str.maketrans("0123456789+-", "⁰¹²³⁴⁵⁶⁷⁸⁹⁺⁻")
+_SUBSCRIPT = str.maketrans("0123456789", "₀₁₂₃₄₅₆₇₈₉")
 _RADIATIONS = {"neutron": "neutrons", "xray": "X-rays"}
 _CLUSTERS = (
     "clusters.number_average", "clusters.weight_average", "clusters.largest", "clusters.isolated_anions",
@@ -65,25 +66,26 @@ def link_blocks(glass: Glass, temperature: float) -> Iterable[Block]:
         yield Heading("Anion groups and links")
         caption = f"Anion groups that hold at least {_LEAST_GROUP:g} % of the formers"
         yield Tabular(Table(f"groups-{glass.anchor}", caption, ("Group", "Share of formers"), tuple(frequent)))
-    free = tuple((_ion(key.partition(".")[2]), glass.number(key, temperature)) for key in glass.keys("free_anion."))
-    if free:
-        yield Tabular(Table(f"free-{glass.anchor}", "Anions without a former", ("Anions", "Number"), free))
+    free = [(_ion(key.partition(".")[2]), glass.number(key, temperature)) for key in glass.keys("free_anion.")]
+    if there := tuple(row for row in free if row[1].value):
+        yield Tabular(Table(f"free-{glass.anchor}", "Anions without a former", ("Anions", "Number"), there))
     yield from _bridges(glass, temperature)
 
 
 def _bridges(glass: Glass, temperature: float) -> Iterable[Block]:
     kinds = [key.partition(".")[2] for key in glass.keys("bridge.")]
+    mixed = bool(glass.keys("mixing."))
     rows: list[tuple[Cell, ...]] = []
     for kind in kinds:
-        mixing: Cell = glass.number(f"mixing.{kind}", temperature) if glass.keys(f"mixing.{kind}") else ""
-        rows.append((kind, glass.number(f"bridge.{kind}", temperature), mixing))
+        share = glass.number(f"bridge.{kind}", temperature)
+        rows.append((kind, share, glass.number(f"mixing.{kind}", temperature)) if mixed else (kind, share))
     if rows:
-        columns = ("Bridge", "Share of bridges", "Found over random")
-        yield Tabular(
-            Table(f"bridges-{glass.anchor}", "Bridges, and random mixing of their ends", columns, tuple(rows))
-        )
+        columns = ("Bridge", "Share of bridges", "Found over random")[: 3 if mixed else 2]
+        caption = "Bridges, and random mixing of their ends" if mixed else "Bridges"
+        yield Tabular(Table(f"bridges-{glass.anchor}", caption, columns, tuple(rows)))
+    chains = [key for key in glass.keys("chain.") if glass.number(key, temperature).value]
     caption = "Preference for bridging sites (1 at random) and homopolar chains"
-    yield from _table(glass, temperature, "preference", caption, [*glass.keys("preference."), *glass.keys("chain.")])
+    yield from _table(glass, temperature, "preference", caption, [*glass.keys("preference."), *chains])
 
 
 def angle_blocks(glass: Glass, deck: DeckView, stage: StageResult, temperature: float) -> Iterable[Block]:
@@ -190,8 +192,10 @@ def _label(glass: Glass, key: str) -> str:
 
 
 def _ion(name: str) -> str:
-    """The name of a group with its charge set above the line: "PS4 3-" becomes PS4³⁻."""
-    return _CHARGE.sub(lambda match: match[1].translate(_SUPERSCRIPT), name).replace(" 0", "", 1)
+    """The name of a group with amounts below and the charge above the line: "PS4 3-" becomes PS₄³⁻."""
+    formula, _, rest = name.partition(" ")
+    rest = _CHARGE.sub(lambda match: match[1].translate(_SUPERSCRIPT), f" {rest}").removeprefix(" 0")
+    return re.sub(r"(?<=[A-Za-z])\d+", lambda match: match[0].translate(_SUBSCRIPT), formula) + rest.rstrip()
 
 
 def _of_radiations(table: dict[str, Floats], column: str) -> dict[str, Floats]:
