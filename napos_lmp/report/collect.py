@@ -26,7 +26,10 @@ from napos_lmp.manifest import MANIFEST_NAME, Manifest, StageRecord, changed_fil
 from napos_lmp.report.numbers import COMPOSITION, Number, combine
 from napos_lmp.study import INDEX_NAME, StudyIndex, read_study_index
 
-_BASES = {"peak": "g(r)", "cutoff": "g(r)", "expected_mean_n": COMPOSITION, "residual": "exact"}
+_BASES = {
+    "peak": "g(r)", "cutoff": "g(r)", "expected_mean_n": COMPOSITION, "residual": "exact", "q_smallest": "box",
+    "elastic": "fit", "cooling": "protocol", "cavity": "grid", "density_profile": "layers",
+}  # fmt: skip
 
 Status = Literal["complete", "unfinished", "failed", "not started", "waiting", "not analysed"]
 

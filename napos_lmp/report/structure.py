@@ -153,7 +153,7 @@ def environment_blocks(glass: Glass, temperature: float, centre: str = "Na") -> 
 
 def response_blocks(glass: Glass) -> Iterable[Block]:
     """How the glass answers to strain and to cooling."""
-    cooling = ("glass_transition", "expansion.", "heat_capacity.", "cooling.")
+    cooling = ("glass_transition", "expansion", "heat_capacity", "cooling.")
     groups = (
         ("Cooling", "cooling", "Glass transition and slopes from cooling", [k for p in cooling for k in glass.keys(p)]),
         ("Elasticity at 0 K", "elastic", "Elastic moduli of relaxed and clamped atoms", _moduli(glass)),
