@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-import csv
 from dataclasses import dataclass
-from fractions import Fraction
-from functools import cache
 
 import napos_lmp
-from napos_lmp.composition import Composition
 from napos_lmp.errors import StructureError
+from napos_lmp.experiment import experiment_values, references_for
 from napos_lmp.report.collect import Glass, StudyView
 from napos_lmp.report.comparison import comparison
 from napos_lmp.report.distrust import caveats
@@ -21,10 +18,8 @@ from napos_lmp.report.potentials import potentials_section
 from napos_lmp.report.provenance import exact, provenance
 from napos_lmp.report.temperature import activation_energy
 from napos_lmp.structure import estimate_density
-from napos_lmp.structure.density import GLASS_DENSITIES
 
 _MOST_CARDS = 8
-_SAME_GLASS = 0.015
 
 
 @dataclass(frozen=True)
@@ -194,36 +189,13 @@ def _references(glass: Glass) -> tuple[Cell, Cell]:
         estimated = Number(found.value, "g/cm³", found.value - half, found.value + half, basis="estimate")
     except StructureError:
         pass
-    name, value, source, off = min(_measured_densities(glass.composition), key=lambda entry: entry[3])
-    if off > _SAME_GLASS:
+    known = [r for r in references_for(glass.composition, experiment_values()) if r.key == "density"]
+    if not known:
         return estimated, "none"
-    near = f"the nearest tabulated glass, {name}; " if off > 1e-6 else ""
-    note = f"Experiment: {near}{source}; its error is not given"
-    return estimated, Number(value, "g/cm³", basis="reference", note=note, decimals=2)
-
-
-def _measured_densities(composition: Composition) -> list[tuple[str, float, str, float]]:
-    """Tabulated glasses: name, density, source, and the largest difference of a mole fraction from `composition`."""
-    own = composition.mole_fractions
-    return [
-        (name, density, source, max(abs(float(own.get(e, 0) - shares.get(e, 0))) for e in {*own, *shares}))
-        for name, shares, density, source in _tabulated()
-    ]
-
-
-@cache
-def _tabulated() -> tuple[tuple[str, dict[str, Fraction], float, str], ...]:
-    with GLASS_DENSITIES.open(encoding="utf-8", newline="") as stream:
-        rows = list(csv.DictReader(stream))
-    return tuple(
-        (
-            row["composition"],
-            Composition.parse(row["composition"]).mole_fractions,
-            float(row["density_g_cm3"]),
-            row["source"],
-        )
-        for row in rows
-    )
+    nearest = known[0]
+    near = f"the nearest tabulated glass, {nearest.glass}; " if nearest.offset(glass.composition) > 1e-6 else ""
+    note = f"Experiment: {near}{nearest.source}; its error is not given"
+    return estimated, Number(nearest.value, "g/cm³", basis="reference", note=note, decimals=2)
 
 
 def _unit_table(study: StudyView) -> Table:
