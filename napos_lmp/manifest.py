@@ -118,11 +118,19 @@ class PotentialRecord(Record):
     card: dict[str, Any]
 
 
+class Extension(Record):
+    """The last stage was made longer: the deck's last step before and after, and how long the stage was before."""
+
+    from_step: int
+    to_step: int
+    duration_ps_before: float
+
+
 class Manifest(Record):
     """Everything a reader of the deck needs to know.
 
     `gpus` are those of each node that the deck was made for, `gpu_aware` says that MPI passes their memory on by
-    itself.
+    itself. `extensions` tells how the last stage grew after the deck was made; `protocol` and `stages` hold it as it is.
     """
 
     schema_version: Literal[1] = 1
@@ -148,6 +156,7 @@ class Manifest(Record):
     protocol: dict[str, Any]
     templates: dict[str, str]
     files: dict[str, str]
+    extensions: tuple[Extension, ...] = ()
 
     @property
     def timestep_ps(self) -> float:
@@ -158,6 +167,15 @@ class Manifest(Record):
     def last_step(self) -> int:
         """The step at which the deck is complete."""
         return self.stages[-1].last_step
+
+    @property
+    def first_protocol(self) -> dict[str, Any]:
+        """The protocol as the deck was made, before any extension."""
+        if not self.extensions:
+            return self.protocol
+        stages = self.protocol["stages"]
+        last = {**stages[-1], "duration_ps": self.extensions[0].duration_ps_before}
+        return {**self.protocol, "stages": [*stages[:-1], last]}
 
     def stage(self, name: str) -> StageRecord:
         """The stage called `name`.

@@ -303,8 +303,10 @@ def has_run(folder: Path, manifest: Manifest) -> bool:
 def _difference(deck: _PlannedDeck, manifest: Manifest, templates: Templates) -> str | None:
     """The first thing in which a planned deck differs from one that is there."""
     source = f"../{Path(deck.source).name}" if deck.source else None
+    protocol = deck.protocol.model_dump(mode="json")
+    found = manifest.first_protocol if protocol == manifest.first_protocol else manifest.protocol
     pairs = {
-        "protocol": (deck.protocol.model_dump(mode="json"), manifest.protocol),
+        "protocol": (protocol, found),
         "formula": (deck.composition.formula, manifest.formula),
         "atoms": (dict(deck.counts), manifest.structure.counts),
         "seed": (deck.seed, manifest.seed),
@@ -316,7 +318,7 @@ def _difference(deck: _PlannedDeck, manifest: Manifest, templates: Templates) ->
         return "density"
     if any(templates.digest(name) != digest for name, digest in manifest.templates.items()):
         return "templates"
-    return next((name for name, (planned, found) in pairs.items() if planned != found), None)
+    return next((name for name, (planned, there) in pairs.items() if planned != there), None)
 
 
 def _write_index(out: Path, study: Study, planned: list[_PlannedDeck]) -> None:

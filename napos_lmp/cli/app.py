@@ -37,7 +37,9 @@ def _options(
 
 
 command: Callable[..., None]
-for command in (line.init, line.deck, line.run, line.analyse, line.report, line.demo, library.export, machine.doctor):
+for command in (line.init, line.deck, line.run, line.extend, line.analyse, line.report, line.demo):
+    app.command()(command)
+for command in (library.export, machine.doctor):
     app.command()(command)
 library.potentials.command("check")(testing.check)
 app.add_typer(library.potentials, name="potentials")

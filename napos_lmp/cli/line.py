@@ -74,6 +74,26 @@ def run(
         raise typer.Exit(130)
 
 
+def extend(
+    decks: Annotated[list[Path], typer.Argument(help="Finished decks whose last stage is a production.")],
+    to: Annotated[str, typer.Option(help="Length of that stage in all, such as 2ns or 500ps.")],
+    as_json: Json = False,
+) -> None:
+    """Let the production of finished decks go on: the next run continues them without a seam."""
+    from napos_lmp.extend import extend_decks, parse_duration
+
+    extended = extend_decks(decks, parse_duration(to))
+    if as_json:
+        print_json([dataclasses.asdict(deck) for deck in extended])
+        return
+    for deck in extended:
+        typer.echo(
+            f"{deck.deck}: {deck.stage} from {deck.before_ps:g} to {deck.after_ps:g} ps, last step {deck.last_step}; "
+            f"goes on from step {deck.restart_step}"
+        )
+    typer.echo(f"next: napos-lmp run {' '.join(str(deck.deck) for deck in extended)}", err=True)
+
+
 def analyse(
     paths: Annotated[list[Path], typer.Argument(help="Decks, studies, or files of trajectories.")],
     elements: Annotated[
