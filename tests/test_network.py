@@ -1,9 +1,11 @@
 import json
 from itertools import combinations
+from pathlib import Path
 
 import numpy as np
 import pytest
 from ase import Atoms
+from ase.io import read
 from ase.neighborlist import neighbor_list
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -24,6 +26,8 @@ from universes import (
     universe_of_atoms,
 )
 
+from napos_lmp.analysis.groups import AnionGroups
+from napos_lmp.analysis.network import Network, measure_together
 from napos_lmp.analysis.speciation import NetworkSpeciation
 from napos_lmp.errors import AnalysisError
 
@@ -297,3 +301,24 @@ def test_systems_that_cannot_be_measured():
     bare.del_TopologyAttr("elements")
     with pytest.raises(AnalysisError, match="has no elements"):
         NetworkSpeciation(bare)
+
+
+def test_sodium_trimetaphosphate_is_all_q2_in_rings_of_three():
+    atoms = read(Path(__file__).parents[1] / "potentials/data/dft/crystals/Na3P3O9.cif").repeat((2, 1, 1))
+    network = Network(universe_of_atoms(atoms))
+    result, groups = measure_together([NetworkSpeciation(network), AnionGroups(network)])
+    assert values(result.units["P"]) == {2: 1}
+    assert values(result.units_by_anion["P"]) == {"O2": 1}
+    assert values(result.anions["O"]) == pytest.approx({"bridging": 1 / 3, "terminal": 2 / 3})
+    assert [group.name for group in groups.groups] == ["P3O9 3- (ring)"]
+    balanced(result)
+
+
+def test_bridges_are_told_apart_by_their_element():
+    symbols, positions = pyro()
+    first, second = symbols.copy(), symbols.copy()
+    first[1], second[2] = "O", "O"
+    far = np.vstack([positions, positions + 12])
+    result = NetworkSpeciation(universe_of(first + second, far, CUBE), cutoffs={"P-S": 2.6, "P-O": 2.2}).run()
+    assert values(result.units["P"]) == {1: 1}
+    assert values(result.units_by_anion["P"]) == {"O": 0.5, "S": 0.5}

@@ -47,6 +47,12 @@ def network_quantities(network: NetworkResult) -> Iterator[Quantity]:
     for former, units in network.units.items():
         for n, number in units.items():
             yield _share(f"unit.{former}.n{n}", f"{former} with {n} bridging anions", number)
+    for former, split in network.units_by_anion.items():
+        for bridges, number in split.items() if len(network.anions) > 1 else ():
+            label = (
+                f"{former} whose bridging anions are {bridges}" if bridges != "none" else f"{former} without bridges"
+            )
+            yield _share(f"unit_by_anion.{former}.{bridges}", label, number)
     for former, shells in network.shells.items():
         for shell, number in shells.items():
             yield _share(f"shell.{former}.{shell}", f"{former} that are {shell}", number)

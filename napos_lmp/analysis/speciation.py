@@ -45,6 +45,8 @@ class NetworkResult(Result):
         Fraction of each former with exactly four anions.
     units
         Fraction of each former with n bridging anions: P^n, or Q^n for the others.
+    units_by_anion
+        The same by the elements of the bridges: fraction of each former with so many of each ("O", "OS", "S2"; "none").
     shells
         Fraction of each former by anions in its shell ("PO2S2"; all n together).
     shells_by_unit
@@ -80,6 +82,7 @@ class NetworkResult(Result):
     mean_coordination: dict[str, Estimate]
     four_coordinate: dict[str, Estimate]
     units: dict[str, dict[int, Estimate]]
+    units_by_anion: dict[str, dict[str, Estimate]]
     shells: dict[str, dict[str, Estimate]]
     shells_by_unit: dict[str, dict[str, dict[int, Estimate]]]
     anions: dict[str, dict[str, Estimate]]
@@ -96,13 +99,15 @@ class NetworkResult(Result):
         """Every estimate as (quantity, element or pair, label, estimate)."""
         for former, numbers in self.units.items():
             yield from (("unit", former, f"n={n}", number) for n, number in numbers.items())
+        for former, split in self.units_by_anion.items():
+            yield from (("unit_by_anion", former, label, number) for label, number in split.items())
         for former, numbers in self.coordination.items():
             yield from (("coordination", former, f"{c} anions", number) for c, number in numbers.items())
         yield from (("mean_coordination", former, "", number) for former, number in self.mean_coordination.items())
         for former, shells in self.shells.items():
             yield from (("shell", former, label, number) for label, number in shells.items())
-        for former, split in self.shells_by_unit.items():
-            for label, numbers in split.items():
+        for former, by_unit in self.shells_by_unit.items():
+            for label, numbers in by_unit.items():
                 yield from (("shell_by_unit", former, f"{label} n={n}", number) for n, number in numbers.items())
         for anion, roles in self.anions.items():
             yield from (("anion", anion, role, number) for role, number in roles.items())
@@ -172,9 +177,11 @@ class _Reader:
     def __call__(self, graph: BondGraph) -> Numbers:
         around_former = np.bincount(graph.former, minlength=self._atoms.n_formers)
         around_anion = np.bincount(graph.anion, minlength=self._atoms.n_anions)
-        bridges = np.bincount(graph.former[around_anion[graph.anion] >= 2], minlength=self._atoms.n_formers)
+        bridging = around_anion[graph.anion] >= 2
+        bridges = np.bincount(graph.former[bridging], minlength=self._atoms.n_formers)
         numbers: Numbers = {}
         self._count_formers(numbers, graph, around_former, bridges)
+        self._count_bridges(numbers, self._by_anion(graph, bridging))
         self._count_anions(numbers, around_anion)
         self._count_pairs(numbers, graph)
         self._count_deviations(numbers, graph, around_former, around_anion, bridges)
@@ -184,10 +191,7 @@ class _Reader:
         return numbers
 
     def _count_formers(self, numbers: Numbers, graph: BondGraph, around: Integers, bridges: Integers) -> None:
-        kinds = len(self._atoms.anions)
-        shell = np.bincount(
-            graph.former * kinds + self._atoms.anion_types[graph.anion], minlength=len(around) * kinds
-        ).reshape(-1, kinds)
+        shell = self._by_anion(graph, slice(None))
         for k, former in enumerate(self._atoms.formers):
             chosen = self._atoms.former_types == k
             share = 1 / int(chosen.sum())
@@ -201,6 +205,21 @@ class _Reader:
                 label = _shell_label(former, dict(zip(self._atoms.anions, row, strict=False)))
                 numbers["shell_by_unit", former, label, row[-1]] = count * share
                 numbers["shell", former, label] = numbers.get(("shell", former, label), 0.0) + count * share
+
+    def _by_anion(self, graph: BondGraph, chosen: Any) -> Integers:
+        """Chosen bonds of each former by the element of the anion, shape (formers, anions)."""
+        kinds = len(self._atoms.anions)
+        place = graph.former[chosen] * kinds + self._atoms.anion_types[graph.anion[chosen]]
+        counts: Integers = np.bincount(place, minlength=self._atoms.n_formers * kinds).reshape(-1, kinds)
+        return counts
+
+    def _count_bridges(self, numbers: Numbers, bridges: Integers) -> None:
+        for k, former in enumerate(self._atoms.formers):
+            own = bridges[self._atoms.former_types == k]
+            rows, _, counts = unique_rows(own)
+            for row, count in zip(rows.tolist(), counts.tolist(), strict=True):
+                label = _shell_label("", dict(zip(self._atoms.anions, row, strict=True))) or "none"
+                numbers["unit_by_anion", former, label] = count / len(own)
 
     def _count_anions(self, numbers: Numbers, around: Integers) -> None:
         roles = np.minimum(around, len(ROLES) - 1)
@@ -271,6 +290,9 @@ class _Census:
             last = max([most, *(int(n) for n in labels(*start))])
             return {n: mean(*start, n) for n in range(last + 1)}
 
+        def named(*start: str) -> dict[str, Estimate]:
+            return {str(label): mean(*start, label) for label in labels(*start)}
+
         formers, anions = self._atoms.formers, self._atoms.anions
         per_100 = "per 100 formers"
         return NetworkResult(
@@ -281,7 +303,10 @@ class _Census:
             mean_coordination={f: mean("mean_coordination", f, unit="anions") for f in formers},
             four_coordinate={f: mean("coordination", f, 4) for f in formers},
             units={f: numbered("unit", f, most=FORMERS.get(f, 4)) for f in formers},
-            shells={f: {str(s): mean("shell", f, s) for s in labels("shell", f)} for f in formers},
+            units_by_anion={
+                f: {str(s): mean("unit_by_anion", f, s) for s in labels("unit_by_anion", f)} for f in formers
+            },
+            shells={f: named("shell", f) for f in formers},
             shells_by_unit={
                 f: {
                     str(s): {int(n): mean("shell_by_unit", f, s, n) for n in labels("shell_by_unit", f, s)}

@@ -287,6 +287,7 @@ def _series(index: StudyIndex) -> tuple[str, dict[str, float]] | None:
 
 _ZERO_WHERE_ABSENT = {
     "unit.": ("mean_n", "%"),
+    "unit_by_anion.": ("mean_n", "%"),
     "shell.": ("mean_n", "%"),
     "group.": ("bridges_per_former", "%"),
     "free_anion.": ("bridges_per_former", "per 100 formers"),

@@ -193,6 +193,11 @@ def _network(glass: Glass, temperature: float) -> Iterable[Block]:
     if shown:
         caption = f"First shells of {former} by the anions in them, down to {_LEAST_SHARE:g} %"
         yield Tabular(Table(f"anion-shells-{glass.anchor}", caption, ("Shell", f"Share of {former}"), shown))
+    split = [(key.rpartition(".")[2], glass.number(key, temperature)) for key in glass.keys(f"unit_by_anion.{former}.")]
+    if len(split) > 1:
+        caption = f"{former} by the elements of its bridging anions, down to {_LEAST_SHARE:g} %"
+        shown = tuple((name, number) for name, number in split if (number.value or 0.0) >= _LEAST_SHARE)
+        yield Tabular(Table(f"bridging-anions-{glass.anchor}", caption, ("Bridges", f"Share of {former}"), shown))
     yield from _bookkeeping(glass, temperature)
     links = [
         (key, number)
