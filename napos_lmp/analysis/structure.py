@@ -48,7 +48,10 @@ from napos_lmp.errors import AnalysisError
 MOST_FRAMES = 500
 """Frames that the structure is averaged over by default; a longer trajectory is read in equal strides."""
 
-MOST_CAVITY_FRAMES = 40
+MOST_SCATTERING_FRAMES = 100
+"""Frames that S(q) is averaged over by default."""
+
+MOST_CAVITY_FRAMES = 12
 """Frames that the cavities are averaged over by default; they take seconds each in large cells."""
 
 MOBILE = "Na"
@@ -170,7 +173,7 @@ def measure_structure(
     totals = total_rdf(pairs)
     findings.add("total_rdf", totals, total_rdf_quantities(totals))
     tell("structure factors")
-    _measure_scattering(source, pairs, frames, options.workers, findings)
+    _measure_scattering(source, pairs, options, findings)
     tell("network")
     try:
         network = Network(source, formers=options.formers, anions=options.anions, cutoffs=options.cutoffs, rdf=pairs)
@@ -188,10 +191,11 @@ def measure_structure(
 
 
 def _measure_scattering(
-    source: Any, pairs: PartialRDFResult, frames: Frames, workers: int | None, findings: StructureFindings
+    source: Any, pairs: PartialRDFResult, options: StructureOptions, findings: StructureFindings
 ) -> None:
+    frames = options.slice(len(source.universe.trajectory), MOST_SCATTERING_FRAMES)
     try:
-        factors = StructureFactor(source).run(*frames, workers=workers)
+        factors = StructureFactor(source).run(*frames, workers=options.workers)
         check = check_structure_factor(factors, pairs)
     except AnalysisError as error:
         findings.refusals["structure_factor"] = str(error)
