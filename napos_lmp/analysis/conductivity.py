@@ -1,9 +1,10 @@
-"""Ionic conductivity from self-diffusion by the Nernst-Einstein relation."""
+"""Ionic conductivity from self-diffusion by the Nernst-Einstein relation, and its ratio to the collective one."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Protocol
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -15,6 +16,9 @@ from napos_lmp.errors import AnalysisError
 ELEMENTARY_CHARGE = 1.602176634e-19
 BOLTZMANN_CONSTANT = 1.380649e-23
 _CM3_PER_A3 = 1e-24
+_A2_PER_PS_A3_IN_PER_M_S = 1e22
+_S_PER_M_IN_S_PER_CM = 1e-2
+_NEUTRAL = 1e-6
 
 
 @dataclass(frozen=True)
@@ -35,6 +39,8 @@ class ConductivityResult(Result):
         Part of each species in S/cm.
     left_out
         Species of the system that do not count, because no diffusion coefficient was given for them.
+    relative_variance
+        Variance of the conductivity over its square.
     """
 
     conductivity: Estimate
@@ -43,6 +49,7 @@ class ConductivityResult(Result):
     charges: Mapping[str, float]
     contributions: Mapping[str, Estimate]
     left_out: tuple[str, ...]
+    relative_variance: float
 
     @property
     def carriers(self) -> tuple[str, ...]:
@@ -60,6 +67,78 @@ class ConductivityResult(Result):
             "low_S_per_cm": [row.low for row in rows],
             "high_S_per_cm": [row.high for row in rows],
         }
+
+
+class HasConductivity(Protocol):
+    """A conductivity whose relative variance is known, by whatever method."""
+
+    @property
+    def conductivity(self) -> Estimate:
+        """In S/cm."""
+        ...
+
+    @property
+    def relative_variance(self) -> float:
+        """Its variance over its square."""
+        ...
+
+
+def haven_ratio(single: HasConductivity, collective: HasConductivity) -> Estimate:
+    r"""Haven ratio, the conductivity of ions taken as independent over that with all correlations.
+
+    .. math:: H = \sigma_{NE} / \sigma_{collective}
+
+    It is 1 for ions that move independently, 1/2 for equal ions that move in locked pairs, 1/n for groups of n, and
+    grows without limit where ions of opposite charge move together. Both conductivities are scaled chi-square
+    variables, so that the ratio follows an F distribution; they are taken as independent of each other, since the
+    collective one, of a single walker, has nearly all of the error.
+    """
+    from scipy.stats import f
+
+    value = single.conductivity.value / collective.conductivity.value
+    level = collective.conductivity.level
+    above, below = 2 / single.relative_variance, 2 / collective.relative_variance
+    low, high = (value / float(f.ppf((1 + sign * level) / 2, above, below)) for sign in (1, -1))
+    return Estimate(value, low, high, "", level)
+
+
+def checked_charges(charges: Mapping[str, float], n_atoms: Mapping[str, int]) -> dict[str, float]:
+    """Charge number of every species of a system, which must be neutral.
+
+    Raises
+    ------
+    AnalysisError
+        If a species has no charge, or the charges do not sum to zero.
+    """
+    missing = [name for name in n_atoms if name not in charges]
+    if missing:
+        raise AnalysisError(f"species {missing[0]!r} has no charge; charges are given for {', '.join(charges)}")
+    total = sum(n_atoms[name] * charges[name] for name in n_atoms)
+    size = sum(n_atoms[name] * abs(charges[name]) for name in n_atoms)
+    if size == 0 or not abs(total) <= _NEUTRAL * size:
+        counts = ", ".join(f"{n_atoms[name]} {name} of {charges[name]:+g}" for name in n_atoms)
+        raise AnalysisError(f"the charges of {counts} sum to {total:+g}; they must sum to zero, and not all be zero")
+    return {name: float(charges[name]) for name in n_atoms}
+
+
+def check_state(temperature: float, volume: float) -> None:
+    """Refuse a temperature or a volume from which no conductivity follows."""
+    if not (np.isfinite(temperature) and temperature > 0):
+        raise AnalysisError(f"temperature is {temperature} K; it must be positive")
+    if not np.isfinite(volume):
+        raise AnalysisError("the system has no periodic box; a conductivity needs its volume")
+    if not volume > 0:
+        raise AnalysisError(f"volume is {volume} A^3; it must be positive")
+
+
+def onsager_factor(temperature: float, volume: float) -> float:
+    """What turns A^2/ps, the growth of a mean displacement squared over 6, into an Onsager coefficient in 1/(J m s)."""
+    return _A2_PER_PS_A3_IN_PER_M_S / (volume * BOLTZMANN_CONSTANT * temperature)
+
+
+def conductivity_factor(temperature: float, volume: float) -> float:
+    """The same into S/cm, for displacements of charge in units of the elementary charge times A."""
+    return onsager_factor(temperature, volume) * ELEMENTARY_CHARGE**2 * _S_PER_M_IN_S_PER_CM
 
 
 class NernstEinsteinConductivity:
@@ -129,7 +208,11 @@ class NernstEinsteinConductivity:
             charges=self.charges,
             contributions=contributions,
             left_out=self._left_out,
+            relative_variance=self._variance(contributions) / value**2,
         )
+
+    def _variance(self, contributions: Mapping[str, Estimate]) -> float:
+        return sum(contributions[part.species].value ** 2 * part.relative_variance for part in self._diffusion)
 
     def _contribution(self, result: DiffusionResult) -> Estimate:
         density = result.n_atoms / (result.volume * _CM3_PER_A3)

@@ -10,22 +10,22 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from napos_lmp.analysis.base import Estimate, Floats, Integers, Result, plot_axes
+from napos_lmp.analysis.diffusive_window import (
+    DiffusiveWindow,
+    Walk,
+    chi_square_interval,
+    find_window,
+    scatter_excess,
+    usable_lags,
+)
 from napos_lmp.analysis.msd import MeanSquareDisplacementResult
-from napos_lmp.analysis.random_walk import LineFit, PowerFit, fit_growth, fit_line, fit_power, walk_covariance
+from napos_lmp.analysis.random_walk import LineFit
 from napos_lmp.errors import AnalysisError
 
 A2_PER_PS_IN_CM2_PER_S = 1e-4
 MINIMUM_FRAMES = 20
 MINIMUM_DISPLACEMENTS = 20
-SLOPE_TOLERANCE = 0.1
-CAGE_SHARE = 0.15
-_CURVE_ERROR_LIMIT = 0.25
-_WINDOW_SPAN = 3
-_WINDOW_LAGS = 5
 _SCATTER_ATOMS = 5
-_LINE_TOLERANCE = 0.02
-_LINE_DEVIATION = 3.0
-_LINE_PREFERENCE = 6.0
 
 
 @dataclass(frozen=True)
@@ -56,6 +56,8 @@ class DiffusionResult(Result):
         Atoms of the species.
     independent_atoms
         How many of them move independently of each other.
+    relative_variance
+        Variance of the diffusion coefficient over its square.
     independent_displacements
         Displacements of one jump length in the whole run, over the independent atoms.
     n_frames
@@ -79,6 +81,7 @@ class DiffusionResult(Result):
     jump_length: float
     n_atoms: int
     independent_atoms: float
+    relative_variance: float
     independent_displacements: float
     n_frames: int
     volume: float
@@ -106,19 +109,6 @@ class DiffusionResult(Result):
         ax.set_ylabel("mean-square displacement (Å²)")
         ax.legend()
         return ax
-
-
-@dataclass(frozen=True)
-class _Window:
-    """A stretch of lags with its fits; `reason` is empty when it is diffusive."""
-
-    lags: Integers
-    fit: LineFit
-    independent_atoms: float
-    excess: float
-    power: PowerFit
-    growth: PowerFit
-    reason: str
 
 
 class DiffusionCoefficient:
@@ -178,21 +168,24 @@ class DiffusionCoefficient:
             If the data give no diffusion coefficient, with the reason: too few frames, no diffusive window, a
             displacement below one jump length, or too few independent displacements.
         """
+        try:
+            return self._measure()
+        except AnalysisError as error:
+            raise AnalysisError(f"no diffusion coefficient of {self.species}: {error}") from None
+
+    def _measure(self) -> DiffusionResult:
         msd = self._msd
         if msd.n_frames < MINIMUM_FRAMES:
-            raise self._refusal(f"{msd.n_frames} frames are too few; {MINIMUM_FRAMES} are the least")
-        lags = self._usable_lags()
-        self._refuse_short_displacement(int(lags[-1]))
-        window = self._find_window(lags)
+            raise AnalysisError(f"{msd.n_frames} frames are too few; {MINIMUM_FRAMES} are the least")
+        window = self._find_window()
         value = window.fit.slope / 6
         displacements = self._displacements(window)
         if displacements < MINIMUM_DISPLACEMENTS:
-            raise self._refusal(
+            raise AnalysisError(
                 f"the run holds {displacements:.1f} independent displacements of {self.jump_length:g} A; "
                 f"{MINIMUM_DISPLACEMENTS} are the least"
             )
-        relative_variance = (window.fit.slope_error / window.fit.slope) ** 2 * window.excess
-        low, high = _chi_square_interval(relative_variance, self.level)
+        low, high = chi_square_interval(window.relative_variance, self.level)
         estimate = Estimate(value, value * low, value * high, "A^2/ps", self.level)
         interval = msd.frame_interval
         return DiffusionResult(
@@ -208,7 +201,8 @@ class DiffusionCoefficient:
             displacement=float(np.sqrt(msd.msd[self.species][window.lags[-1]])),
             jump_length=self.jump_length,
             n_atoms=msd.n_atoms[self.species],
-            independent_atoms=window.independent_atoms,
+            independent_atoms=window.walkers,
+            relative_variance=window.relative_variance,
             independent_displacements=displacements,
             n_frames=msd.n_frames,
             volume=msd.volume,
@@ -217,51 +211,29 @@ class DiffusionCoefficient:
             line=window.fit.intercept + window.fit.slope * np.arange(msd.n_frames, dtype=np.float64),
         )
 
-    def _usable_lags(self) -> Integers:
-        """Lags of the grid up to half the run at which a random walk's curve would be known well enough."""
+    def _find_window(self) -> DiffusiveWindow:
         msd = self._msd
-        lags = msd.grid[msd.grid <= (msd.n_frames - 1) // 2]
-        variance = np.diag(walk_covariance(lags, msd.n_frames, 1.0, 0.0)) / msd.n_atoms[self.species]
-        known = np.sqrt(variance) / lags <= _CURVE_ERROR_LIMIT
-        usable = lags[np.logical_and.accumulate(known)]
-        if len(usable) < _WINDOW_LAGS or usable[-1] < _WINDOW_SPAN * usable[0]:
-            raise self._refusal(
-                f"{msd.n_frames} frames of {msd.n_atoms[self.species]} atoms are too few to know the mean-square "
-                f"displacement to {100 * _CURVE_ERROR_LIMIT:.0f} % at any useful lag"
-            )
-        return np.asarray(usable)
+        n_atoms = msd.n_atoms[self.species]
+        walk = Walk(
+            curve=msd.msd[self.species],
+            grid=msd.grid,
+            interval=msd.frame_interval,
+            walkers=n_atoms,
+            described=f"{msd.n_frames} frames of {n_atoms} atoms",
+            independent=self._independent_atoms,
+            excess=self._excess_scatter,
+        )
+        lags = usable_lags(walk)
+        self._refuse_short_displacement(int(lags[-1]))
+        return find_window(walk, lags)
 
     def _refuse_short_displacement(self, lag: int) -> None:
         displacement = float(np.sqrt(self._msd.msd[self.species][lag]))
         if displacement < self.jump_length:
-            raise self._refusal(
+            raise AnalysisError(
                 f"the root-mean-square displacement is {displacement:.2f} A after {lag * self._msd.frame_interval:g} "
                 f"ps; it must exceed one jump length, {self.jump_length:g} A"
             )
-
-    def _find_window(self, lags: Integers) -> _Window:
-        """The window with the earliest start that is diffusive."""
-        starts = [i for i in range(len(lags) - _WINDOW_LAGS + 1) if lags[-1] >= _WINDOW_SPAN * lags[i]]
-        windows = []
-        for start in starts:
-            windows.append(self._examine(lags, start))
-            if not windows[-1].reason:
-                return windows[-1]
-        telling = [window for window in windows if window.power.exponent_error <= SLOPE_TOLERANCE] or windows[:1]
-        raise self._refusal(f"no diffusive window: {telling[-1].reason}")
-
-    def _examine(self, lags: Integers, start: int) -> _Window:
-        msd = self._msd
-        window = lags[start:]
-        curve = msd.msd[self.species][window]
-        atoms = self._independent_atoms(int(window[0]))
-        fit = fit_line(window, curve, msd.n_frames, atoms)
-        excess = self._excess_scatter(fit, start, len(lags), atoms)
-        power = fit_power(window, curve, fit.covariance * excess)
-        growth = fit_growth(window, curve, fit.covariance * excess)
-        reason = _why_not_diffusive(window, curve, fit, excess, power, growth)
-        span = f"from {window[0] * msd.frame_interval:g} to {window[-1] * msd.frame_interval:g} ps"
-        return _Window(window, fit, atoms, excess, power, growth, reason and f"{span} {reason}")
 
     def _independent_atoms(self, lag: int) -> float:
         """Independent atoms at the power of 2 next below a lag; each power is computed once."""
@@ -270,59 +242,15 @@ class DiffusionCoefficient:
             self._atoms_by_lag[power] = self._msd.independent_atoms(self.species, power)
         return self._atoms_by_lag[power]
 
-    def _excess_scatter(self, fit: LineFit, start: int, stop: int, independent_atoms: float) -> float:
-        """Variance of the slope between atoms over that of a random walk, at least 1.
-
-        It is raised by what Student's t adds for the few atoms it comes from; below five atoms it is not used.
-        """
-        from scipy.stats import norm, t
-
-        slopes = self._msd.per_atom(self.species)[:, start:stop].astype(np.float64) @ fit.weights
+    def _excess_scatter(self, fit: LineFit, lags: Integers, independent_atoms: float) -> float:
+        """Variance of the slope between atoms over that of a random walk; below five atoms it is not used."""
+        places = np.searchsorted(self._msd.grid, lags)
+        slopes = self._msd.per_atom(self.species)[:, places].astype(np.float64) @ fit.weights
         if len(slopes) < _SCATTER_ATOMS:
             return 1.0
-        tail = (1 - self.level) / 2
-        widening = float(t.isf(tail, len(slopes) - 1) / norm.isf(tail)) ** 2
-        return max(1.0, widening * float(slopes.var(ddof=1)) / (fit.slope_error**2 * independent_atoms))
+        return scatter_excess(slopes, fit.slope_error**2 * independent_atoms, self.level)
 
-    def _displacements(self, window: _Window) -> float:
+    def _displacements(self, window: DiffusiveWindow) -> float:
         """Independent displacements of one jump length in the whole run."""
         frames_per_jump = max(1.0, self.jump_length**2 / window.fit.slope)
-        return window.independent_atoms * (self._msd.n_frames - 1) / frames_per_jump
-
-    def _refusal(self, reason: str) -> AnalysisError:
-        return AnalysisError(f"no diffusion coefficient of {self.species}: {reason}")
-
-
-def _why_not_diffusive(
-    lags: Integers, curve: Floats, fit: LineFit, excess: float, power: PowerFit, growth: PowerFit
-) -> str:
-    """Reason why a mean-square displacement is not that of diffusion; empty when it is."""
-    residual = np.abs(curve - fit.intercept - fit.slope * lags)
-    bent = np.abs(fit.residuals) > _LINE_DEVIATION * np.sqrt(excess)
-    if fit.slope > 0 and np.any(bent & (residual > _LINE_TOLERANCE * curve)):
-        return f"the mean-square displacement is no straight line (log-log slope {power.exponent:.2f})"
-    if _is_one(power):
-        return ""
-    if power.exponent_error > SLOPE_TOLERANCE:
-        return f"the log-log slope is known to {power.exponent_error:.2f} only; {SLOPE_TOLERANCE} is the most"
-    cage_share = fit.intercept / (fit.intercept + fit.slope * float(lags[-1]))
-    preferred = power.chi_square - fit.chi_square / excess > _LINE_PREFERENCE
-    if fit.slope > 0 and _is_one(growth) and preferred and 0 <= cage_share < CAGE_SHARE:
-        return ""
-    return (
-        f"the log-log slope of the mean-square displacement is {power.exponent:.2f} +- {power.exponent_error:.2f}; it "
-        f"must be 1 within {SLOPE_TOLERANCE}"
-    )
-
-
-def _is_one(fit: PowerFit) -> bool:
-    return abs(fit.exponent - 1) <= SLOPE_TOLERANCE and fit.exponent_error <= SLOPE_TOLERANCE
-
-
-def _chi_square_interval(relative_variance: float, level: float) -> tuple[float, float]:
-    """Ends of the interval over the estimate, for an estimate that is a scaled chi-square variable."""
-    from scipy.stats import chi2
-
-    freedom = 2 / relative_variance
-    tail = (1 - level) / 2
-    return float(freedom / chi2.isf(tail, freedom)), float(freedom / chi2.ppf(tail, freedom))
+        return window.walkers * (self._msd.n_frames - 1) / frames_per_jump

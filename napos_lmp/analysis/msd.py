@@ -5,13 +5,12 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from napos_lmp.analysis.base import (
-    AtomSet,
     Floats,
     Integers,
     Result,
@@ -20,13 +19,13 @@ from napos_lmp.analysis.base import (
     checked_frames,
     plot_axes,
 )
+from napos_lmp.analysis.drift import Reference, SpeciesDisplacements, check_reference, drift_weights
 from napos_lmp.errors import AnalysisError
-
-Reference = Literal["system", "framework", "none"]
 
 MAXIMUM_VOLUME_DRIFT = 0.05
 _GRID_LAGS = 64
 _CHUNK_BYTES = 32 * 2**20
+_MOMENT_ORIGINS = 500
 
 
 @dataclass(frozen=True)
@@ -74,6 +73,8 @@ class MeanSquareDisplacementResult(Result):
         What the displacements are measured against.
     volume_drift
         Relative change of the volume over the frames, by a straight line through it; 0 for a constant box.
+    collective
+        Sums of the displacements of all species of the system, from the same frames.
     """
 
     species: tuple[str, ...]
@@ -85,6 +86,7 @@ class MeanSquareDisplacementResult(Result):
     volume: float
     reference: Reference
     volume_drift: float
+    collective: SpeciesDisplacements
     _grid: Integers
     _per_atom: Mapping[str, NDArray[np.float32]]
     _tracks: Mapping[str, Tracks]
@@ -122,6 +124,26 @@ class MeanSquareDisplacementResult(Result):
             single += float(squared.var(axis=1).sum())
         together = float(total.var())
         return min(float(n_atoms), n_atoms * single / together) if together > 0 else float(n_atoms)
+
+    def non_gaussian(self, species: str) -> Floats:
+        r"""Non-Gaussian parameter at the lags of `grid`: 0 for Gaussian displacements, more where few atoms jump far.
+
+        .. math:: \alpha_2 = \frac{3 \langle r^4 \rangle}{5 \langle r^2 \rangle^2} - 1
+
+        (Rahman, Phys. Rev. 136, A405 (1964)), over at most 500 evenly spaced time origins of each lag.
+        """
+        tracks = self._tracks[self._checked(species)]
+        n_atoms = tracks.fractions.shape[2]
+        moments = np.zeros((2, len(self._grid)))
+        for start, stop in _chunks(n_atoms, self.n_frames * 24):
+            places = tracks.of_atoms(start, stop).transpose(2, 1, 0)
+            for i, lag in enumerate(self._grid.tolist()):
+                step = -(-(self.n_frames - lag) // _MOMENT_ORIGINS)
+                squared = np.sum((places[lag::step] - places[:-lag:step]) ** 2, axis=1)
+                moments[:, i] += squared.mean(axis=0).sum(), (squared**2).mean(axis=0).sum()
+        second, fourth = moments / n_atoms
+        with np.errstate(divide="ignore", invalid="ignore"):
+            return np.asarray(3 * fourth / (5 * second**2) - 1)
 
     def columns(self) -> Mapping[str, ArrayLike]:
         """Lag time and one column per species."""
@@ -194,13 +216,13 @@ class MeanSquareDisplacement:
         stop: int | None = None,
         step: int | None = None,
     ) -> None:
-        if reference not in ("system", "framework", "none"):
-            raise AnalysisError(f"reference is {reference!r}; it must be 'system', 'framework' or 'none'")
+        check_reference(reference)
         self._atoms = checked_atoms(source, needs_box=False)
         self._universe = self._atoms.atoms.universe
         self.species = self._atoms.elements if species is None else tuple(species)
         self.reference: Reference = reference
-        self._weights = _drift_weights(checked_atoms(self._universe, needs_box=False), reference, mobile)
+        self._everything = checked_atoms(self._universe, needs_box=False)
+        self._weights = drift_weights(self._everything, reference, mobile)
         self._indices = {name: self._atoms.atoms.indices[self._atoms.where(name)] for name in self.species}
         self._frames = checked_frames(self._universe.trajectory, start, stop, step)
 
@@ -217,7 +239,7 @@ class MeanSquareDisplacement:
             raise AnalysisError(
                 f"{len(self._frames)} frames are too few for a mean-square displacement; 3 are the least"
             )
-        fractions, cells, times = self._read()
+        fractions, sums, cells, times = self._read()
         interval = _uniform_interval(times)
         volumes = np.linalg.det(cells)
         drift = _volume_drift(volumes)
@@ -242,6 +264,7 @@ class MeanSquareDisplacement:
             volume=float(volumes.mean()) if self._has_box else float("nan"),
             reference=self.reference,
             volume_drift=0.0 if constant else drift,
+            collective=self._collective(sums, cells, interval),
             _grid=grid,
             _per_atom={name: curves[name][1] for name in self.species},
             _tracks=tracks,
@@ -251,8 +274,19 @@ class MeanSquareDisplacement:
     def _has_box(self) -> bool:
         return self._universe.trajectory.ts.dimensions is not None
 
-    def _read(self) -> tuple[dict[str, NDArray[np.float32]], Floats, Floats]:
-        """Displacements of each species in fractions of the cell, cells and times of all frames."""
+    def _collective(self, sums: Floats, cells: Floats, interval: float) -> SpeciesDisplacements:
+        everything = self._everything
+        lengths = sums @ cells.mean(axis=0)
+        return SpeciesDisplacements(
+            sums={name: lengths[:, i] for i, name in enumerate(everything.elements)},
+            frame_interval=interval,
+            n_atoms=everything.counts,
+            masses={name: float(everything.masses[everything.where(name)].sum()) for name in everything.elements},
+            volume=float(np.linalg.det(cells).mean()) if self._has_box else float("nan"),
+        )
+
+    def _read(self) -> tuple[dict[str, NDArray[np.float32]], Floats, Floats, Floats]:
+        """Displacements of each species, and their sums, in fractions of the cell; cells and times of all frames."""
         trajectory = self._universe.trajectory
         trajectory[self._frames[0]]
         boxed = self._has_box
@@ -261,6 +295,8 @@ class MeanSquareDisplacement:
             name: np.empty((count, 3, len(indices)), dtype=np.float32) for name, indices in self._indices.items()
         }
         cells, times = np.tile(np.eye(3), (count, 1, 1)), np.empty(count)
+        membership = np.eye(len(self._everything.elements))[self._everything.types]
+        sums = np.empty((count, len(self._everything.elements), 3))
         first = previous = np.empty(0)
         jumps = _JumpCount()
         for k, ts in enumerate(trajectory[self._frames.start : _stop(self._frames) : self._frames.step]):
@@ -276,10 +312,11 @@ class MeanSquareDisplacement:
             moved = scaled - first
             if self._weights is not None:
                 moved -= (moved @ self._weights)[:, None]
+            sums[k] = (moved @ membership).T
             for name, indices in self._indices.items():
                 fractions[name][k] = moved[:, indices]
         jumps.refuse_wrapped()
-        return fractions, cells, times
+        return fractions, sums, cells, times
 
 
 class _JumpCount:
@@ -310,19 +347,6 @@ class _JumpCount:
                 "write them unwrapped ('dump_modify ID unwrap yes' for a LAMMPS dcd dump, columns xu yu zu for a text "
                 "dump), or add the transformation NoJump of MDAnalysis to the trajectory"
             )
-
-
-def _drift_weights(everything: AtomSet, reference: Reference, mobile: Sequence[str]) -> Floats | None:
-    """Share of each atom of the Universe in the centre of mass that is held still; None for no drift."""
-    if reference == "none":
-        return None
-    weights = everything.masses.copy()
-    if reference == "framework":
-        for element in mobile:
-            weights[everything.where(element)] = 0
-        if not np.any(weights):
-            raise AnalysisError(f"no framework is left when mobile is {', '.join(mobile)}; the system has nothing else")
-    return np.asarray(weights / weights.sum())
 
 
 def _stop(frames: range) -> int:

@@ -76,7 +76,7 @@ def walk_covariance(lags: Integers, n_frames: int, slope: float, intercept: floa
         Of its mean-square displacement, in A^2 per frame and A^2; a negative intercept counts as 0.
     """
     step, cage = slope / 3, max(intercept, 0.0) / 6
-    overlap, mixed, ends = _overlap_sums(lags, n_frames)
+    overlap, mixed, ends = _overlap_sums(tuple(lags.tolist()), n_frames)
     return 6 * (step**2 * overlap + 2 * step * cage * mixed + cage**2 * ends)
 
 
@@ -158,11 +158,12 @@ def fit_growth(lags: Integers, curve: Floats, covariance: Floats) -> PowerFit:
     )
 
 
-def _overlap_sums(lags: Integers, n_frames: int) -> tuple[Floats, Floats, Floats]:
+@lru_cache(maxsize=128)
+def _overlap_sums(lags: tuple[int, ...], n_frames: int) -> tuple[Floats, Floats, Floats]:
     """Means over all pairs of origins of o^2, o e and e^2, where e counts coinciding ends; shape (lags, lags) each."""
     sums = np.empty((3, len(lags), len(lags)))
-    for i, m in enumerate(lags.tolist()):
-        for j, n in enumerate(lags[: i + 1].tolist()):
+    for i, m in enumerate(lags):
+        for j, n in enumerate(lags[: i + 1]):
             sums[:, i, j] = sums[:, j, i] = _pair_sums(m, n, n_frames)
     return sums[0], sums[1], sums[2]
 
