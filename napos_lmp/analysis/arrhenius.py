@@ -1,22 +1,27 @@
-"""Arrhenius fit of conductivities or diffusion coefficients at several temperatures."""
+"""Arrhenius fit of conductivities or diffusion coefficients at several temperatures.
+
+Values of one glass at several temperatures err together: what makes this quench conduct better than the next one does
+so at all of them. Where values come from several glasses, that is part of the covariance.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import ArrayLike
 
-from napos_lmp.analysis.base import Estimate, Floats, Result, plot_axes
+from napos_lmp.analysis.base import Estimate, Floats, Integers, Result, plot_axes
+from napos_lmp.analysis.shared_glass import SharedGlassFit, fit_line
 from napos_lmp.errors import AnalysisError
 
 Quantity = Literal["conductivity", "diffusion"]
 
 BOLTZMANN_CONSTANT_EV = 8.617333262e-5
-_UNITS = {"conductivity": "S/cm", "diffusion": "cm^2/s"}
-_SCATTER_SIGNIFICANCE = 0.05
+UNITS = {"conductivity": "S/cm", "diffusion": "cm^2/s"}
+"""Unit of each quantity."""
 
 
 @dataclass(frozen=True)
@@ -42,6 +47,10 @@ class ArrheniusResult(Result):
         Scatter about the line over what the errors of the values explain; NaN for two temperatures or no errors.
     interval_from
         In words, what the intervals rest on.
+    n_glasses
+        Glasses that the values come from.
+    glass_spread
+        Standard deviation between glasses in the logarithm of the quantity; NaN for one glass.
     temperatures, values, low, high
         The data that were fitted, in K and S/cm or cm^2/s.
     """
@@ -54,6 +63,8 @@ class ArrheniusResult(Result):
     extrapolated: bool
     reduced_chi_square: float
     interval_from: str
+    n_glasses: int
+    glass_spread: float
     temperatures: Floats
     values: Floats
     low: Floats
@@ -67,7 +78,7 @@ class ArrheniusResult(Result):
 
     def columns(self) -> Mapping[str, ArrayLike]:
         """Temperature, value with its interval, and the line."""
-        unit = _UNITS[self.quantity].replace("/", "_per_").replace("^", "")
+        unit = UNITS[self.quantity].replace("/", "_per_").replace("^", "")
         return {
             "temperature_K": self.temperatures,
             f"{self.quantity}_{unit}": self.values,
@@ -103,33 +114,18 @@ class ArrheniusResult(Result):
         return ax
 
 
-@dataclass(frozen=True)
-class _Line:
-    """Fit of y = intercept + slope x with its covariance; `multiple` of a standard error makes half an interval."""
-
-    intercept: float
-    slope: float
-    covariance: Floats
-    new_value_variance: float
-    multiple: float
-    reduced_chi_square: float
-    interval_from: str
-
-    def error_at(self, x: float) -> float:
-        """Half the interval of a new value at x."""
-        row = np.array([1.0, x])
-        return self.multiple * float(np.sqrt(row @ self.covariance @ row + self.new_value_variance))
-
-
 class Arrhenius:
     r"""Weighted straight line through ln(sigma T) or ln D against 1/T.
 
     .. math:: \sigma T = A \exp(-E_a / k_B T), \qquad D = D_0 \exp(-E_a / k_B T)
 
-    Weights come from the intervals of the values, taken as normal in their logarithm. From three temperatures on, a
-    chi-square test at 5 % asks whether these errors explain the scatter about the line. If so, the interval of the
-    activation energy rests on them; if not, they are scaled up to the scatter and Student's t with n - 2 degrees of
-    freedom is used. With two temperatures only the errors of the values speak, and without errors only the scatter.
+    Weights come from the intervals of the values, taken as normal in their logarithm. A chi-square test at 5 % asks
+    whether these errors explain the scatter about the line within each glass. If so, intervals rest on them; if not,
+    they are scaled up to the scatter and Student's t is used. With two temperatures only the errors of the values
+    speak, and without errors only the scatter.
+
+    Values of one glass share an unknown factor. With two glasses or more its variance is found by restricted maximum
+    likelihood and is part of all intervals (see :mod:`napos_lmp.analysis.shared_glass`); with one glass it is not.
 
     Parameters
     ----------
@@ -139,6 +135,8 @@ class Arrhenius:
         Conductivities in S/cm or diffusion coefficients in cm^2/s, all with an interval or none.
     quantity
         Which of them.
+    glasses
+        For each value the glass that it was measured on, such as its seed; None where all are of one glass.
     prediction_temperature
         In K.
     level
@@ -151,110 +149,69 @@ class Arrhenius:
         values: Sequence[Estimate],
         quantity: Quantity = "conductivity",
         *,
+        glasses: Sequence[Hashable] | None = None,
         prediction_temperature: float = 300.0,
         level: float = 0.95,
     ) -> None:
-        if quantity not in _UNITS:
-            raise AnalysisError(f"quantity is {quantity!r}; it must be 'conductivity' or 'diffusion'")
-        if len(temperatures) != len(values):
-            raise AnalysisError(f"{len(temperatures)} temperatures and {len(values)} values are given; they must match")
-        if any(not temperature > 0 for temperature in (*temperatures, prediction_temperature)):
-            raise AnalysisError(f"temperatures are {[*temperatures, prediction_temperature]} K; all must be positive")
-        distinct = sorted({float(temperature) for temperature in temperatures})
-        if len(distinct) < 2:
-            raise AnalysisError(f"an Arrhenius fit needs at least two temperatures; given: {distinct} K")
-        for value in values:
-            if value.unit != _UNITS[quantity]:
-                raise AnalysisError(f"{value} is no {quantity}; its unit must be {_UNITS[quantity]}")
-            if not value.value > 0 or value.low <= 0:
-                raise AnalysisError(
-                    f"{value} has no logarithm; values and the ends of their intervals must be positive"
-                )
-        self._errors_known = all(np.isfinite([value.low, value.high]).all() for value in values)
-        if not self._errors_known and any(np.isfinite([value.low, value.high]).all() for value in values):
-            raise AnalysisError("some values have an interval and some have none; all or none must have one")
-        order = np.argsort(temperatures, kind="stable")
-        self._temperatures = np.asarray(temperatures, dtype=np.float64)[order]
-        self._values = [values[i] for i in order]
+        self.points = checked_points(temperatures, values, quantity, glasses, least=2, law="an Arrhenius fit")
+        if not prediction_temperature > 0:
+            raise AnalysisError(f"prediction_temperature is {prediction_temperature} K; it must be positive")
         self.quantity: Quantity = quantity
         self.prediction_temperature = float(prediction_temperature)
         self.level = level
 
     def run(self) -> ArrheniusResult:
         """Fit and extrapolate."""
-        conducting = self.quantity == "conductivity"
-        inverse = 1 / (BOLTZMANN_CONSTANT_EV * self._temperatures)
-        values = np.array([value.value for value in self._values])
-        line = self._fit(inverse, np.log(values * self._temperatures if conducting else values))
+        points, conducting = self.points, self.quantity == "conductivity"
+        fit = fit_line(
+            1 / (BOLTZMANN_CONSTANT_EV * points.temperatures), points.logarithms, points.errors, points.glasses
+        )
+        intercept, slope = (float(entry) for entry in fit.coefficients)
+        first, last = float(points.temperatures[0]), float(points.temperatures[-1])
         return ArrheniusResult(
             quantity=self.quantity,
-            activation_energy=self._estimate(-line.slope, line.multiple * float(np.sqrt(line.covariance[1, 1])), "eV"),
+            activation_energy=self._estimate(-slope, fit.half(np.array([0.0, 1.0]), self.level), "eV"),
             prefactor=self._exponential(
-                line.intercept,
-                line.multiple * float(np.sqrt(line.covariance[0, 0])),
-                "S K/cm" if conducting else "cm^2/s",
+                intercept, fit.half(np.array([1.0, 0.0]), self.level), "S K/cm" if conducting else "cm^2/s"
             ),
-            prediction=self._predict(line),
+            prediction=self._predict(fit),
             prediction_temperature=self.prediction_temperature,
-            extrapolated=not self._temperatures[0] <= self.prediction_temperature <= self._temperatures[-1],
-            reduced_chi_square=line.reduced_chi_square,
-            interval_from=line.interval_from,
-            temperatures=self._temperatures,
-            values=values,
-            low=np.array([value.low for value in self._values]),
-            high=np.array([value.high for value in self._values]),
+            extrapolated=not first <= self.prediction_temperature <= last,
+            reduced_chi_square=fit.reduced_chi_square,
+            interval_from=self._described(fit),
+            n_glasses=fit.n_glasses,
+            glass_spread=fit.glass_variance**0.5 if fit.n_glasses > 1 else float("nan"),
+            temperatures=points.temperatures,
+            values=points.values,
+            low=points.low,
+            high=points.high,
         )
 
-    def _fit(self, x: Floats, y: Floats) -> _Line:
-        from scipy.stats import chi2, norm, t
-
-        errors = self._log_errors()
-        weights = 1 / errors**2
-        design = np.column_stack([np.ones(len(x)), x])
-        covariance = np.linalg.inv(design.T @ (weights[:, None] * design))
-        intercept, slope = covariance @ design.T @ (weights * y)
-        freedom = len(x) - 2
-        chi_square = float(weights @ (y - intercept - slope * x) ** 2)
-        scale = chi_square / freedom if freedom else float("nan")
-        tail = (1 - self.level) / 2
-        if self._errors_known and (not freedom or chi2.sf(chi_square, freedom) >= _SCATTER_SIGNIFICANCE):
-            known, multiple, reason = 1.0, float(norm.isf(tail)), "the errors of the values alone"
-            if not freedom:
-                reason += "; two temperatures cannot show whether the law holds"
-        elif not freedom:
-            known, multiple, reason = 1.0, float("nan"), "nothing: two temperatures without errors give no interval"
-        else:
-            known, multiple = scale, float(t.isf(tail, freedom))
+    def _described(self, fit: SharedGlassFit) -> str:
+        """What the intervals rest on."""
+        known = self.points.errors is not None
+        distinct = len(set(self.points.temperatures.tolist()))
+        if fit.scaled:
             reason = "the scatter about the line"
-            if self._errors_known:
-                reason += f", {np.sqrt(scale):.1f} times what the errors of the values explain"
-        return _Line(
-            intercept=float(intercept),
-            slope=float(slope),
-            covariance=np.asarray(covariance * known),
-            new_value_variance=float(np.mean(errors**2)) * known,
-            multiple=multiple,
-            reduced_chi_square=scale if self._errors_known else float("nan"),
-            interval_from=reason,
-        )
+            if known:
+                reason += f", {np.sqrt(fit.reduced_chi_square):.1f} times what the errors of the values explain"
+        elif known:
+            reason = "the errors of the values" + (" alone" if fit.n_glasses == 1 else "")
+        else:
+            reason = "nothing: two temperatures without errors give no interval"
+        if fit.n_glasses > 1:
+            reason += f" and how {fit.n_glasses} glasses differ, {100 * fit.glass_variance**0.5:.0f} % in one deviation"
+        if distinct == 2 and known:
+            reason += "; two temperatures cannot show whether the law holds"
+        return reason
 
-    def _log_errors(self) -> Floats:
-        """Standard errors of the logarithms from the intervals; all 1 when there are none."""
-        from scipy.stats import norm
-
-        if not self._errors_known:
-            return np.ones(len(self._values))
-        return np.array(
-            [np.log(value.high / value.low) / (2 * norm.isf((1 - value.level) / 2)) for value in self._values]
-        )
-
-    def _predict(self, line: _Line) -> Estimate:
-        x = 1 / (BOLTZMANN_CONSTANT_EV * self.prediction_temperature)
-        logarithm = line.intercept + line.slope * x
+    def _predict(self, fit: SharedGlassFit) -> Estimate:
+        row = np.array([1.0, 1 / (BOLTZMANN_CONSTANT_EV * self.prediction_temperature)])
+        logarithm = float(row @ fit.coefficients)
         if self.quantity == "conductivity":
-            logarithm -= np.log(self.prediction_temperature)
-        estimate = self._exponential(logarithm, line.error_at(x), _UNITS[self.quantity])
-        low, high = self._temperatures[[0, -1]]
+            logarithm -= float(np.log(self.prediction_temperature))
+        estimate = self._exponential(logarithm, fit.half(row, self.level, new_point=True), UNITS[self.quantity])
+        low, high = self.points.temperatures[[0, -1]]
         if low <= self.prediction_temperature <= high:
             return estimate
         note = f"extrapolated from {low:g}-{high:g} K to {self.prediction_temperature:g} K"
@@ -266,11 +223,82 @@ class Arrhenius:
 
     def _exponential(self, logarithm: float, error: float, unit: str) -> Estimate:
         value = self._estimate(logarithm, error, unit)
-        return Estimate(
-            float(np.exp(value.value)),
-            float(np.exp(value.low)),
-            float(np.exp(value.high)),
-            unit,
-            self.level,
-            value.note,
-        )
+        middle, low, high = (float(np.exp(end)) for end in (value.value, value.low, value.high))
+        return Estimate(middle, low, high, unit, self.level, value.note)
+
+
+@dataclass(frozen=True)
+class TemperaturePoints:
+    """Checked values over temperature, by rising temperature.
+
+    `logarithms` are ln(sigma T) or ln D, `errors` their standard errors (None where unknown), `glasses` numbers from 0.
+    """
+
+    temperatures: Floats
+    values: Floats
+    low: Floats
+    high: Floats
+    logarithms: Floats
+    errors: Floats | None
+    glasses: Integers
+
+    @property
+    def distinct(self) -> list[float]:
+        """The temperatures, each once."""
+        return sorted(set(self.temperatures.tolist()))
+
+
+def checked_points(
+    temperatures: Sequence[float],
+    values: Sequence[Estimate],
+    quantity: Quantity,
+    glasses: Sequence[Hashable] | None,
+    *,
+    least: int,
+    law: str,
+) -> TemperaturePoints:
+    """Values that a law of temperature can be fitted to, at `least` different temperatures.
+
+    Raises
+    ------
+    AnalysisError
+        If they do not match, are at too few temperatures, have no logarithm, or only some have an interval.
+    """
+    from scipy.stats import norm
+
+    if quantity not in UNITS:
+        raise AnalysisError(f"quantity is {quantity!r}; it must be 'conductivity' or 'diffusion'")
+    if len(temperatures) != len(values):
+        raise AnalysisError(f"{len(temperatures)} temperatures and {len(values)} values are given; they must match")
+    if glasses is not None and len(glasses) != len(values):
+        raise AnalysisError(f"{len(glasses)} glasses and {len(values)} values are given; they must match")
+    if any(not temperature > 0 for temperature in temperatures):
+        raise AnalysisError(f"temperatures are {[*temperatures]} K; all must be positive")
+    distinct = sorted({float(temperature) for temperature in temperatures})
+    if len(distinct) < least:
+        listed = ", ".join(f"{temperature:g} K" for temperature in distinct) or "none"
+        words = {2: "two", 4: "four"}
+        raise AnalysisError(f"{law} needs values at {words[least]} temperatures or more; given: {listed}")
+    for value in values:
+        if value.unit != UNITS[quantity]:
+            raise AnalysisError(f"{value} is no {quantity}; its unit must be {UNITS[quantity]}")
+        if not value.value > 0 or value.low <= 0:
+            raise AnalysisError(f"{value} has no logarithm; values and the ends of their intervals must be positive")
+    known = [bool(np.isfinite([value.low, value.high]).all()) for value in values]
+    if any(known) and not all(known):
+        raise AnalysisError("some values have an interval and some have none; all or none must have one")
+    order = np.argsort(temperatures, kind="stable")
+    sorted_values = [values[i] for i in order]
+    numbers = {glass: place for place, glass in enumerate(dict.fromkeys(glasses or [None]))}
+    kelvin = np.asarray(temperatures, dtype=np.float64)[order]
+    plain = np.array([value.value for value in sorted_values])
+    errors = [np.log(v.high / v.low) / (2 * norm.isf((1 - v.level) / 2)) for v in sorted_values] if all(known) else None
+    return TemperaturePoints(
+        temperatures=kelvin,
+        values=plain,
+        low=np.array([value.low for value in sorted_values]),
+        high=np.array([value.high for value in sorted_values]),
+        logarithms=np.log(plain * kelvin if quantity == "conductivity" else plain),
+        errors=None if errors is None else np.array(errors),
+        glasses=np.array([numbers[glasses[i]] if glasses else 0 for i in order], dtype=np.int64),
+    )
