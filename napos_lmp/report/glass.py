@@ -9,7 +9,7 @@ from napos_lmp.analysis.results import StageResult
 from napos_lmp.report.collect import DeckView, Glass
 from napos_lmp.report.html import Block, Figure, Heading, Section, Tabular, Text, subscripted
 from napos_lmp.report.numbers import Cell, Number, Table
-from napos_lmp.report.plots import Displacement, ThermoStage, arrhenius, bars, displacements, pair_functions, thermo
+from napos_lmp.report.plots import Displacement, ThermoStage, bars, displacements, pair_functions, thermo
 from napos_lmp.report.structure import (
     angle_blocks,
     environment_blocks,
@@ -18,7 +18,7 @@ from napos_lmp.report.structure import (
     response_blocks,
     scattering_blocks,
 )
-from napos_lmp.report.temperature import arrhenius_line, arrhenius_table, valued_points
+from napos_lmp.report.temperature import temperature_blocks
 
 _SUPERSCRIPT = "⁰¹²³⁴⁵"
 _MOST_SEEDS = 5
@@ -241,17 +241,7 @@ def _transport(glass: Glass) -> Iterable[Block]:
         "line (dashed) was fitted; a curve without one gave no diffusion coefficient.",
     )
     yield from _diffusion(glass)
-    temperatures, numbers = valued_points(glass)
-    if len(temperatures) > 1:
-        line, name = arrhenius_line(glass), subscripted(glass.label)
-        yield Figure(
-            arrhenius({name: (temperatures, numbers)}, {name: line} if line else {}, "S/cm", "σ, Nernst-Einstein"),
-            f"Conductivity of {glass.label} against inverse temperature",
-            "Nernst-Einstein conductivity against inverse temperature"
-            + (", with the Arrhenius line." if line else "."),
-        )
-        if (table := arrhenius_table(glass)) is not None:
-            yield Tabular(table)
+    yield from temperature_blocks(glass)
 
 
 def _displacement_panels(glass: Glass) -> Iterable[Displacement]:

@@ -255,10 +255,14 @@ def arrhenius(
     lines: Mapping[str, tuple[Floats, Floats]],
     unit: str,
     label: str,
+    *,
+    experiment: tuple[Floats, Sequence[Number]] | None = None,
+    extended: Mapping[str, tuple[Floats, Floats]] | None = None,
 ) -> str:
     """Numbers against 1000/T on a logarithmic axis, a marker for each glass, with fitted lines where there are any.
 
-    `series` gives temperatures in K and the numbers by glass, `lines` temperatures and fitted values.
+    `series` gives temperatures in K and the numbers by glass, `lines` temperatures and fitted values, `extended` those
+    beyond the points, drawn dashed; `experiment` are measured numbers, drawn open.
     """
 
     def draw(figure: Any) -> None:
@@ -273,12 +277,23 @@ def arrhenius(
             )  # fmt: skip
             if name in lines:
                 ax.plot(1000 / lines[name][0], lines[name][1], color=colour, linewidth=1, alpha=0.8)
+            if extended and name in extended:
+                temperature, line = extended[name]
+                ax.plot(1000 / temperature, line, color=colour, linewidth=0.9, alpha=0.7, linestyle=(0, (4, 3)))
+        if experiment is not None:
+            measured = np.array([number.value for number in experiment[1]], dtype=np.float64)
+            ax.errorbar(
+                1000 / experiment[0], measured, _errors(experiment[1]),
+                fmt="D", color=INK, mfc="none", markersize=5, elinewidth=1, label="experiment",
+            )  # fmt: skip
         _make_logarithmic(ax)
         ax.set(xlabel="1000 / T (1/K)", ylabel=f"{label} ({unit})")
         ax.margins(x=0.12, y=0.15)
         top = ax.secondary_xaxis("top", functions=(_inverse, _inverse))
         top.set_xlabel("T (K)")
-        ticks = sorted({float(t) for temperatures, _ in series.values() for t in temperatures})
+        shown = [temperatures for temperatures, _ in series.values()]
+        shown += [experiment[0]] if experiment is not None else []
+        ticks = sorted({float(t) for temperatures in shown for t in temperatures})
         top.set_xticks(ticks, [f"{t:.0f}" for t in ticks])
         ax.legend()
 

@@ -1,0 +1,101 @@
+"""Conductivity over temperature in the report: fits of several glasses, experiment beside them, and refusals."""
+
+from pathlib import Path
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+
+from napos_lmp.analysis.results import DeckResult, Quantity, StageResult
+from napos_lmp.experiment import experiment_values
+from napos_lmp.report.collect import DeckView, Glass
+from napos_lmp.report.html import Figure, Tabular, Text
+from napos_lmp.report.temperature import (
+    activation_energy,
+    arrhenius_table,
+    conductivity_at,
+    glass_transition,
+    measured_conductivities,
+    temperature_blocks,
+)
+
+KB = 8.617333262e-5
+
+
+def deck_at(temperature, seed, values):
+    quantities = tuple(
+        Quantity(key=key, label=key, unit=unit, value=v, low=v / 1.2, high=v * 1.2) for key, (v, unit) in values.items()
+    )
+    stage = StageResult(stage="03-produce", kind="produce", temperature_K=temperature, quantities=quantities)
+    result = DeckResult(
+        program_version="0", label="", formula="", seed=seed, manifest_sha256="", inputs={}, last_step=1,
+        complete=True, stages=(stage,),
+    )  # fmt: skip
+    manifest = SimpleNamespace(seed=seed)
+    return DeckView(Path(), f"{temperature}-{seed}", manifest, None, result, "complete", "", ())
+
+
+def glass_of(temperatures, seeds=(1,), formula="Na4P2S7", energy=0.35, spread=0.0, extra=()):
+    rng = np.random.default_rng(1)
+    factors = np.exp(spread * rng.normal(size=len(seeds)))
+    decks = [
+        deck_at(t, seed, {"conductivity": (factor * 1.5e4 / t * np.exp(-energy / (KB * t)), "S/cm")})
+        for t in temperatures
+        for seed, factor in zip(seeds, factors, strict=True)
+    ]
+    return Glass(formula, formula, "glass-1", (*decks, *extra))
+
+
+def rows(table):
+    return dict(table.rows)
+
+
+def test_table_of_several_glasses():
+    glass = glass_of([500, 600, 700, 800, 900], seeds=(1, 2, 3), spread=0.3)
+    table = arrhenius_table(glass)
+    found = rows(table)
+    assert found["Activation energy"].value == pytest.approx(0.35, rel=1e-6)
+    assert "how 3 glasses differ" in found["Activation energy"].note
+    assert found["Glasses differ in σ by"].value > 5
+    assert found["Conductivity at 300 K"].refused.startswith("the points cannot tell Arrhenius from VTF")
+    conditional = found["The same if the Arrhenius law holds to 300 K"]
+    assert conditional.low < conditional.value < conditional.high
+    assert activation_energy(glass).value == pytest.approx(0.35, rel=1e-6)
+    assert conductivity_at(glass, 293.15).value < conditional.value
+
+
+def test_experiment_lies_beside_the_simulation():
+    glass = glass_of([500, 700, 900])
+    temperatures, numbers = measured_conductivities(glass)
+    assert temperatures.min() == pytest.approx(293.15)
+    assert any(number.value == pytest.approx(10**-5.357) for number in numbers)
+    blocks = list(temperature_blocks(glass))
+    figure = next(block for block in blocks if isinstance(block, Figure))
+    assert "open: experiment" in figure.caption
+    bare = next(block for block in temperature_blocks(glass, ()) if isinstance(block, Figure))
+    assert "experiment" not in bare.caption
+    assert len(figure.svg) > len(bare.svg)
+    assert any(isinstance(block, Tabular) for block in blocks)
+
+
+def test_glass_transition_of_experiment_and_of_the_simulation():
+    glass = glass_of([500, 700, 900])
+    assert glass_transition(glass) == pytest.approx(460.15)
+    said = [block.text for block in temperature_blocks(glass) if isinstance(block, Text)]
+    assert said[0].startswith("All values are of the melt: the glass transition, 460 K, lies between them and 300 K")
+    own = deck_at(300.0, 1, {"glass_transition": (640.0, "K")})
+    simulated = glass_of([500, 700, 900], extra=(own,))
+    assert glass_transition(simulated) == 640.0
+    said = [block.text for block in temperature_blocks(simulated) if isinstance(block, Text)]
+    assert "The glass transition, 640 K, lies inside the range of 500 to 900 K" in said[0]
+    assert glass_transition(glass, ()) is None
+    assert len(experiment_values()) > 0
+
+
+def test_one_temperature_gets_one_sentence():
+    (block,) = temperature_blocks(glass_of([700]))
+    assert block.text == (
+        "No temperature dependence: an Arrhenius fit needs the conductivity at two temperatures; "
+        "it is known at 700 K only."
+    )
+    assert list(temperature_blocks(glass_of([]))) == []
