@@ -56,6 +56,7 @@ CASES = {
     "hops": (lambda rng: hopping(rng, 300, 20), 0.075),
     "hops at different rates": (lambda rng: hopping(rng, 250, 30, spread=0.7), 0.075),
     "locked pairs": (lambda rng: locked_pairs(rng, 300, 30), 0.5),
+    "cage that gives way slowly": (lambda rng: brownian(rng, 1500, 20, 0.3) + caged(rng, 1500, 20, 8, 0.8), 0.045),
 }
 
 

@@ -8,6 +8,7 @@ import MDAnalysis.transformations
 import numpy as np
 import pytest
 import tidynamics
+from ase.data import atomic_masses, atomic_numbers
 from MDAnalysis.analysis.msd import EinsteinMSD
 from MDAnalysis.coordinates.memory import MemoryReader
 
@@ -107,6 +108,55 @@ def test_selection_keeps_the_drift_of_the_universe():
     whole = MeanSquareDisplacement(universe).run()
     assert part.species == ("Na",)
     np.testing.assert_array_equal(part.msd["Na"], whole.msd["Na"])
+
+
+def test_sums_of_all_species_from_the_same_read():
+    """Whatever is selected, and in a box that breathes."""
+    positions = walk(60, 6, seed=18)
+    symbols = ["Na", "S", "Na", "S", "Na", "P"]
+    moving, boxes = npt(positions, TILTED, 1 + 0.003 * np.random.default_rng(19).normal(size=60))
+    universe = make_universe(moving, symbols, box=boxes)
+    result = MeanSquareDisplacement(universe.select_atoms("element Na"), ["Na"], reference="none", stop=1 << 30)
+    with pytest.raises(AnalysisError, match="in a box that varies"):
+        result.run()
+    collective = MeanSquareDisplacement(universe, ["Na"], reference="framework").run().collective
+    held = np.array([symbol != "Na" for symbol in symbols])
+    masses = np.array([atomic_masses[atomic_numbers[symbol]] for symbol in symbols])[held]
+    still = positions - np.average(positions[:, held], axis=1, weights=masses)[:, None]
+    assert collective.species == ("Na", "S", "P")
+    for name in collective.species:
+        expected = (still - still[0])[:, [symbol == name for symbol in symbols]].sum(axis=1)
+        np.testing.assert_allclose(collective.sums[name], expected, atol=0.02)
+
+
+def test_frames_of_reference_of_the_sums():
+    """Held fixed afterwards, each reference gives what it gives when it is read."""
+    universe = make_universe(walk(40, 6, seed=20), ["Na", "S", "Na", "S", "Na", "P"])
+    results = {name: MeanSquareDisplacement(universe, reference=name).run() for name in ("none", "system", "framework")}
+    for reference, result in results.items():
+        for other in results.values():
+            moved = other.collective.relative_to(reference)
+            for species, expected in result.collective.sums.items():
+                if reference != "none" or other is result:
+                    np.testing.assert_allclose(moved[species], expected, atol=1e-5)
+    with pytest.raises(AnalysisError, match="no framework is left when mobile is Na, S, P"):
+        results["none"].collective.relative_to("framework", ("Na", "S", "P"))
+
+
+def test_non_gaussian_parameter():
+    """0 for Gaussian steps; for rare jumps of fixed length 3 / (5 mean number of jumps) of that."""
+    rng = np.random.default_rng(21)
+    gaussian = np.cumsum(rng.normal(size=(2000, 100, 3)), axis=0)
+    directions = rng.normal(size=gaussian.shape)
+    directions *= 3.0 / np.linalg.norm(directions, axis=2, keepdims=True)
+    hops = np.cumsum((rng.random((2000, 100, 1)) < 0.02) * directions, axis=0)
+    for positions, expected in ((gaussian, lambda lag: 0 * lag), (hops, lambda lag: 0.6 / (0.02 * lag) - 0.6 / lag)):
+        universe = make_universe(positions, ["Na"] * 100)
+        universe.trajectory = MemoryReader(positions.astype(np.float32), order="fac", dt=0.5)
+        result = MeanSquareDisplacement(universe, reference="none").run()
+        early = result.grid <= 20
+        found = result.non_gaussian("Na")[early]
+        np.testing.assert_allclose(found, expected(result.grid[early]), atol=0.03, rtol=0.05)
 
 
 def test_slice_of_frames():

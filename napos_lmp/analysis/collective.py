@@ -31,6 +31,7 @@ from napos_lmp.errors import AnalysisError
 MINIMUM_FRAMES = 100
 _BLOCKS = 5
 _GRID_LAGS = 64
+_STILL = 1e-10
 
 
 @dataclass(frozen=True)
@@ -208,6 +209,8 @@ class EinsteinHelfandConductivity:
         if n_frames < MINIMUM_FRAMES:
             raise AnalysisError(f"{n_frames} frames are too few; {MINIMUM_FRAMES} are the least")
         curve = mean_product(self._charge, self._charge)
+        if curve.max() <= _STILL * self._squared_length():
+            raise AnalysisError("the charge does not move")
         grid = np.unique(np.geomspace(1, n_frames // _BLOCKS - 1, _GRID_LAGS).round().astype(np.int64))
         walk = Walk(
             curve=curve,
@@ -222,6 +225,10 @@ class EinsteinHelfandConductivity:
         window = find_window(walk, usable_lags(walk))
         return self._result(window, curve)
 
+    def _squared_length(self) -> float:
+        """Largest mean-square displacement that the charge would have if all ions of a species moved as one."""
+        return float(max(np.abs(self.charges[name] * sums).max() for name, sums in self._sums.items()) ** 2)
+
     def _result(self, window: DiffusiveWindow, curve: Floats) -> EinsteinHelfandResult:
         interval, variance = self._displacements.frame_interval, window.relative_variance
         state = self.temperature, self._displacements.volume
@@ -231,7 +238,7 @@ class EinsteinHelfandConductivity:
             conductivity_factor(*state), "S/cm"
         )
         slopes = self._pair_slopes(window) / 6 / interval
-        errors = np.sqrt((np.outer(np.diag(slopes), np.diag(slopes)) + slopes**2) * variance / 2)
+        errors = np.sqrt(np.maximum(np.outer(np.diag(slopes), np.diag(slopes)) + slopes**2, 0) * variance / 2)
         return EinsteinHelfandResult(
             conductivity=conductivity,
             relative_variance=variance,

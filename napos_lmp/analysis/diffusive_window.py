@@ -16,7 +16,7 @@ from napos_lmp.errors import AnalysisError
 
 SLOPE_TOLERANCE = 0.1
 CAGE_SHARE = 0.15
-_SETTLED_SLOPE_ERROR = 0.25
+_SETTLED_SLOPE_ERROR = 0.5
 _CURVE_ERROR_LIMIT = 0.25
 _WINDOW_SPAN = 3
 _WINDOW_LAGS = 5
@@ -24,6 +24,7 @@ _LINE_TOLERANCE = 0.02
 _LINE_DEVIATION = 3.0
 _LINE_PREFERENCE = 6.0
 _SLOPE_DEVIATION = 2.0
+_SETTLED_SLOPE_DEVIATION = 3.0
 _SLOPE_CHANGE = 0.01
 _GUARD = 2.0
 
@@ -144,7 +145,8 @@ def find_window(walk: Walk, lags: Integers) -> DiffusiveWindow:
     for start in starts:
         window = _at(walk, lags, start, examined)
         if not window.reason:
-            reason = _why_not_constant(window, [_at(walk, lags, i, examined) for i in _doublings(lags, starts, start)])
+            later = [_at(walk, lags, i, examined) for i in _doublings(lags, starts, start)]
+            reason = _why_not_constant(window, later, settled=walk.settled_from is not None)
             if not reason:
                 return _guarded(walk, lags, starts, start, examined)
             examined[start] = replace(window, reason=f"{_span(walk, window.lags)} {reason}")
@@ -202,16 +204,17 @@ def _doublings(lags: Integers, starts: list[int], start: int) -> list[int]:
     return found
 
 
-def _why_not_constant(window: DiffusiveWindow, later: list[DiffusiveWindow]) -> str:
+def _why_not_constant(window: DiffusiveWindow, later: list[DiffusiveWindow], *, settled: bool) -> str:
     """Reason why the slope of a window is not that of those that start later; empty when it is.
 
     Since the fit is efficient, the variance of the difference is the difference of the variances (Hausman,
     Econometrica 46, 1251 (1978)).
     """
+    deviation = _SETTLED_SLOPE_DEVIATION if settled else _SLOPE_DEVIATION
     for other in later:
         variance = max(0.0, other.fit.slope_error**2 - window.fit.slope_error**2) * max(other.excess, window.excess)
         change = other.fit.slope - window.fit.slope
-        if abs(change) > _SLOPE_DEVIATION * np.sqrt(variance) + _SLOPE_CHANGE * window.fit.slope:
+        if abs(change) > deviation * np.sqrt(variance) + _SLOPE_CHANGE * window.fit.slope:
             return f"the slope changes by {100 * change / window.fit.slope:.0f} % where the window starts later"
     return ""
 

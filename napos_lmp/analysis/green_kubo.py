@@ -11,14 +11,15 @@ from numpy.typing import ArrayLike
 
 from napos_lmp.analysis.base import Estimate, Floats, Integers, Result, plot_axes
 from napos_lmp.analysis.conductivity import check_state, checked_charges, conductivity_factor
-from napos_lmp.analysis.diffusive_window import chi_square_interval
+from napos_lmp.analysis.diffusive_window import chi_square_interval, scatter_excess
 from napos_lmp.analysis.drift import without_drift
 from napos_lmp.currents import VelocitySums
 from napos_lmp.errors import AnalysisError
 
 MINIMUM_ROWS = 200
 MINIMUM_FREEDOM = 10.0
-_PLATEAU_DEVIATION = 2.0
+_PLATEAU_DEVIATION = 3.0
+_BLOCKS = 5
 _GUARD = 2
 _CUTOFFS_PER_DOUBLING = 2
 _FIRST_LAGS = 2000
@@ -37,6 +38,9 @@ class GreenKuboResult(Result):
         Its variance over its square.
     cutoff
         Time in ps from which on the running integral is taken to be constant.
+    excess
+        Variance seen between blocks of the run over that of a current without memory beyond the cutoff, at least 1; it
+        is in the interval.
     temperature, volume
         In K and A^3.
     charges
@@ -58,6 +62,7 @@ class GreenKuboResult(Result):
     conductivity: Estimate
     relative_variance: float
     cutoff: float
+    excess: float
     temperature: float
     volume: float
     charges: Mapping[str, float]
@@ -102,14 +107,15 @@ class GreenKuboConductivity:
     that no velocity of an atom is stored. The velocity of the whole system's centre of mass is taken out; in a neutral
     system it does not count. Rows may be as far apart as the current has no motion faster than 1/interval.
 
-    **Cutoff.** The running integral is averaged from a time to twice that time. The cutoff is twice the earliest time
-    at which this average agrees with those at all later times within two standard errors of their difference, and
-    not before `settled_from`. It cannot lie where fewer than ten degrees of freedom would be left.
+    **Cutoff.** The running integral is averaged from a time, the cutoff, to twice that time. The cutoff is
+    `settled_from` if this average agrees with those at all later times within three standard errors of their
+    difference; otherwise twice the first later time at which it does. It cannot lie beyond a tenth of the run.
 
     **Interval.** The average is a sum over the current's periodogram, so a scaled chi-square variable. For a run of
     length T and a cutoff t the relative variance is 16 t / (9 T), from the weights 1 up to t, falling to 0 at 2 t, of
-    the correlation of one current in three dimensions [1]_. The interval knows nothing of correlation beyond the
-    cutoff.
+    the correlation of one current in three dimensions [1]_. The same average over five blocks of the run, direction by
+    direction, is compared with it, and the interval is widened where they scatter more. A standard error above 45 %
+    is refused. The interval knows nothing of correlation beyond the cutoff.
 
     Parameters
     ----------
@@ -169,16 +175,26 @@ class GreenKuboConductivity:
         if n_rows < MINIMUM_ROWS:
             raise AnalysisError(f"{n_rows} rows of currents are too few; {MINIMUM_ROWS} are the least")
         interval = _interval(self._currents.times)
-        correlation = _correlation(self._current())
-        integral = conductivity_factor(self.temperature, self.volume) / 3 * _running_integral(correlation, interval)
+        current = self._current()
+        factor = conductivity_factor(self.temperature, self.volume) / 3
+        correlation = _correlation(current)
+        integral = factor * _running_integral(correlation, interval)
         cutoff = self._cutoff(integral, n_rows, interval)
-        value, variance = _average(integral, cutoff), _relative_variance(cutoff, n_rows)
+        value = _average(integral, cutoff)
+        excess = self._excess(current * np.sqrt(factor * interval), cutoff, value)
+        variance = _relative_variance(cutoff, n_rows) * excess
+        if variance > 2 / MINIMUM_FREEDOM:
+            raise AnalysisError(
+                f"behind {cutoff * interval:.3g} ps the running integral is {value:.2g} S/cm with a standard error of "
+                f"{100 * np.sqrt(variance):.0f} %; {100 * np.sqrt(2 / MINIMUM_FREEDOM):.0f} % is the most"
+            )
         low, high = chi_square_interval(variance, self.level)
         shown = _shown_lags(n_rows)
         return GreenKuboResult(
             conductivity=Estimate(value, value * low, value * high, "S/cm", self.level),
             relative_variance=variance,
             cutoff=cutoff * interval,
+            excess=excess,
             temperature=self.temperature,
             volume=self.volume,
             charges=self.charges,
@@ -198,26 +214,39 @@ class GreenKuboConductivity:
         return np.asarray(sum(self.charges[name] * still[name] for name in still))
 
     def _cutoff(self, integral: Floats, n_rows: int, interval: float) -> int:
-        """Cutoff in rows: twice the earliest from which on the averages agree."""
-        most = int(2 / MINIMUM_FREEDOM * 9 / 16 * n_rows)
-        steps = int(_CUTOFFS_PER_DOUBLING * np.log2(most))
-        tried = np.unique((most / 2 ** (np.arange(steps + 1) / _CUTOFFS_PER_DOUBLING)).astype(np.int64))
+        """Cutoff in rows: the earliest from which on the averages agree, with a guard if it is not the first of all."""
+        most = n_rows // (2 * _BLOCKS) - 1
+        first = max(1, int(np.ceil(self._settled_from / interval)))
+        ratio = 2 ** (1 / _CUTOFFS_PER_DOUBLING)
+        tried = np.unique(
+            (first * ratio ** np.arange(np.log(max(most / first, 1)) / np.log(ratio) + 1)).astype(np.int64)
+        )
+        tried = tried[tried <= most]
         averages = np.array([_average(integral, int(cutoff)) for cutoff in tried])
         variances = _relative_variance(tried, n_rows)
         for i, cutoff in enumerate(tried.tolist()):
-            if averages[i] <= 0 or _GUARD * cutoff > most:
-                continue
-            later = slice(i + _CUTOFFS_PER_DOUBLING, None)
-            error = averages[i] * np.sqrt(variances[later] - variances[i])
-            if np.all(np.abs(averages[later] - averages[i]) <= _PLATEAU_DEVIATION * error):
-                chosen = max(_GUARD * cutoff, int(np.ceil(self._settled_from / interval)))
-                if chosen <= most and _average(integral, chosen) > 0:
-                    return int(chosen)
+            later = tried >= 2 * cutoff
+            error = averages[i] * np.sqrt(np.maximum(variances[later] - variances[i], 0))
+            if averages[i] > 0 and np.all(np.abs(averages[later] - averages[i]) <= _PLATEAU_DEVIATION * error):
+                guarded = cutoff if i == 0 else _GUARD * cutoff
+                if guarded <= most and _average(integral, guarded) > 0:
+                    return int(guarded)
                 break
         raise AnalysisError(
             f"the running integral has no plateau of positive value behind {self._settled_from:g} ps in the first "
             f"{2 * most * interval:.3g} ps of its {n_rows * interval:.3g} ps, beyond which it is too noisy"
         )
+
+    def _excess(self, current: Floats, cutoff: int, value: float) -> float:
+        """Variance between blocks of the run, direction by direction, over that of a current without memory."""
+        length = len(current) // _BLOCKS
+        blocks = current[: _BLOCKS * length].reshape(_BLOCKS, length, 3)
+        found = [
+            3 * _average(_running_integral(_correlation(block[:, [axis]]), 1.0), cutoff)
+            for block in blocks
+            for axis in range(3)
+        ]
+        return scatter_excess(np.array(found), 3 * _relative_variance(cutoff, length) * value**2, self.level)
 
 
 def _interval(times: Floats) -> float:
