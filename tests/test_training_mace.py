@@ -21,6 +21,7 @@ from napos_lmp.errors import TrainingError
 from napos_lmp.files import sha256_of
 from napos_lmp.potential import add_potential, load_potential
 from napos_lmp.training import foundation as foundation_module
+from napos_lmp.training import mace_run
 from napos_lmp.training.atomic_energies import AtomicEnergies, fit_atomic_energies
 from napos_lmp.training.config import Split, read_config
 from napos_lmp.training.dataset import Frame, read_frames, split_frames, stress_of_virial, write_extxyz
@@ -531,7 +532,7 @@ def test_training_killed_and_interrupted_goes_on_to_a_potential_that_can_be_adde
         if "epoch" in state.activity:  # type: ignore[attr-defined]
             raise KeyboardInterrupt
 
-    # on a quick machine more epochs are done before the interrupt arrives
+    # on a quick machine more epochs are done before the interrupt arrives; on a slow one MACE tears what it repeats
     with pytest.raises(TrainingError, match="training stopped; the same command goes on from epoch") as stopped:
         train_mace(config, interrupt)
     second, epoch = checkpoints(out)[-1]
@@ -554,6 +555,23 @@ def test_training_killed_and_interrupted_goes_on_to_a_potential_that_can_be_adde
     assert load_potential("tiny").card == card
     assert train_mace(config).resumed_from is None, "a finished training is not run again"
     check_fine_tuning(tmp_path, result.folder / "mace.model", card)
+
+
+def test_a_checkpoint_torn_while_its_epoch_is_repeated_is_put_back(tmp_path: Path):
+    config = MaceConfig.model_validate(CONFIG | {"output": str(tmp_path / "out")})
+    folder = tmp_path / "out" / "checkpoints"
+    folder.mkdir(parents=True)
+    torn, kept = folder / "tiny_run-1_epoch-4.pt", folder / "tiny_run-1_epoch-4.pt.kept"
+    with zipfile.ZipFile(kept, "w") as archive:
+        archive.writestr("model", "weights")
+    torn.write_bytes(kept.read_bytes()[:20])
+    mace_run._restore_kept(config)
+    assert checkpoints(tmp_path / "out") == [(False, 4)]
+    assert not kept.exists()
+    kept.write_bytes(torn.read_bytes()[:20])
+    mace_run._restore_kept(config)
+    assert checkpoints(tmp_path / "out") == [(False, 4)], "a whole one stays"
+    assert not kept.exists()
 
 
 def check_folder_of_tiny(folder: Path, out: Path) -> None:

@@ -6,6 +6,7 @@ import json
 import math
 import os
 import re
+import shutil
 import sys
 import time
 import zipfile
@@ -23,6 +24,7 @@ from napos_lmp.training.progress import ProgressCallback, TrainingProgress
 ARGUMENTS_NAME = "mace.yaml"
 _LOG = "mace.log"
 _HEAD = "Default"
+_KEPT = ".kept"
 _CHECKPOINTS_KEPT = 2
 
 
@@ -138,8 +140,11 @@ def run_mace(config: MaceConfig, arguments: Mapping[str, Any], frames: int, show
     from napos_lmp.files import write_text
 
     write_text(config.output / ARGUMENTS_NAME, yaml.safe_dump(dict(arguments), sort_keys=False))
+    _restore_kept(config)
     _remove_torn(config)
     checkpoint = last_checkpoint(config)
+    if checkpoint:
+        shutil.copy2(checkpoint.file, f"{checkpoint.file}{_KEPT}")
     results = _Results(config)
     results.skip()
     command = [sys.executable, "-m", "mace.cli.run_train", "--config", ARGUMENTS_NAME]
@@ -155,9 +160,11 @@ def run_mace(config: MaceConfig, arguments: Mapping[str, Any], frames: int, show
                 show(results.progress(frames // config.batch, checkpoint.epoch if checkpoint else 0))
                 time.sleep(POLL_SECONDS)
     except KeyboardInterrupt:
+        _restore_kept(config)
         last = last_checkpoint(config)
         where = f"goes on from epoch {last.epoch + 1}" if last else "starts again, as no checkpoint was written"
         raise TrainingError(f"training stopped; the same command {where}") from None
+    _restore_kept(config)
     results.read()
     _refuse_divergence(results, log)
     if not is_trained(config):
@@ -235,6 +242,18 @@ def _checkpoint_files(config: MaceConfig) -> list[Checkpoint]:
 
 def _checkpoints(config: MaceConfig) -> list[Checkpoint]:
     return [item for item in _checkpoint_files(config) if zipfile.is_zipfile(item.file)]
+
+
+def _restore_kept(config: MaceConfig) -> None:
+    """Put back the checkpoint that MACE went on from, if it tore that one and has no other.
+
+    MACE repeats the epoch it goes on from, and writes its checkpoint anew.
+    """
+    for kept in (config.output / "checkpoints").glob(f"*.pt{_KEPT}"):
+        if zipfile.is_zipfile(kept) and not _checkpoints(config):
+            kept.replace(kept.with_suffix(""))
+        else:
+            kept.unlink()
 
 
 def _remove_torn(config: MaceConfig) -> None:
