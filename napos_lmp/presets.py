@@ -114,7 +114,8 @@ class MeltQuench(_Preset):
 class Diffusion(_Preset):
     """Equilibrate and measure at each of several temperatures, every one a deck of its own.
 
-    Velocities are drawn anew at each temperature. `equilibrate` finds the volume, `produce` keeps it.
+    Velocities are drawn anew at each temperature, and `velocities` times there: replicas of one glass. Glasses that are
+    independent come from the seeds of the study. `equilibrate` finds the volume, `produce` keeps it.
     """
 
     DEFAULTS: ClassVar[dict[str, dict[str, Any]]] = {
@@ -126,6 +127,7 @@ class Diffusion(_Preset):
     preset: Literal["diffusion"] = "diffusion"
     name: Name = "diffusion"
     temperatures_K: tuple[Temperature, ...] = Field(default=(600.0, 700.0, 800.0, 900.0), min_length=1, max_length=50)
+    velocities: int = Field(default=1, ge=1, le=99)
     minimise: Minimise | None
     equilibrate: Equilibrate | None
     produce: Produce
@@ -145,7 +147,7 @@ class Diffusion(_Preset):
         return stage
 
     def protocols(self) -> list[Protocol]:
-        """One protocol for each temperature, named such as ``diffusion-0800K``.
+        """One protocol for each temperature and set of velocities, named such as ``diffusion-0800K``, ``...-v2``.
 
         Raises
         ------
@@ -155,7 +157,9 @@ class Diffusion(_Preset):
         made = []
         for temperature in self.temperatures_K:
             stages = [self.minimise, _at(temperature, self.equilibrate), _at(temperature, self.produce)]
-            made.append(self._protocol(f"{self.name}-{_padded(temperature)}K", stages))
+            for number in range(1, self.velocities + 1):
+                which = f"-v{number}" if number > 1 else ""
+                made.append(self._protocol(f"{self.name}-{_padded(temperature)}K{which}", stages))
         return made
 
 

@@ -204,8 +204,10 @@ def _materials(study: Study) -> Iterator[_Material]:
             densities = list(given) if isinstance(given, tuple) else [given] * len(compositions)
         for composition, density in zip(compositions, densities, strict=True):
             value = estimate_density(composition).value if density is None else density
-            counts = composition.cell(study.atoms).counts
-            yield _Material(composition.formula.replace("/", "_"), composition, counts, value, None)
+            for atoms in study.atoms:
+                counts = composition.cell(atoms).counts
+                size = f"-{sum(counts.values())}-atoms" if len(study.atoms) > 1 else ""
+                yield _Material(composition.formula.replace("/", "_") + size, composition, counts, value, None)
 
 
 def _plan(study: Study) -> Iterator[_PlannedDeck]:

@@ -86,14 +86,14 @@ Entry = Annotated[
 class Study(_Part):
     """What a user writes: every number of every deck follows from it.
 
-    `atoms` is the size of each packed cell, `seeds` a number of replicas or their seeds, `potential` one name or
-    several, `pair_style` the LAMMPS pair style that runs the MACE models among them, `templates` a folder of the user's
-    own templates.
+    `atoms` is the size of each packed cell, or several sizes for a study of convergence; `seeds` a number of replicas or
+    their seeds; `potential` one name or several; `pair_style` the LAMMPS pair style that runs the MACE models among
+    them; `templates` a folder of the user's own templates.
     """
 
     name: Name
     compositions: tuple[Entry, ...] = Field(min_length=1)
-    atoms: int = Field(default=400, ge=10, le=10_000_000)
+    atoms: tuple[Annotated[int, Field(ge=10, le=10_000_000)], ...] = Field(default=(400,), min_length=1)
     seeds: tuple[int, ...] = Field(default=(1, 2, 3), min_length=1)
     potential: tuple[str, ...] = Field(min_length=1)
     pair_style: Literal["mliap", "symmetrix/mace", "mace"] | None = None
@@ -113,6 +113,11 @@ class Study(_Part):
     def _one_or_several(cls, names: Any) -> Any:
         return [names] if isinstance(names, str) else names
 
+    @field_validator("atoms", mode="before")
+    @classmethod
+    def _one_or_several_sizes(cls, atoms: Any) -> Any:
+        return [atoms] if isinstance(atoms, int | float) and not isinstance(atoms, bool) else atoms
+
     @field_validator("seeds", mode="before")
     @classmethod
     def _count_or_list(cls, seeds: Any) -> Any:
@@ -126,7 +131,7 @@ class Study(_Part):
     def _check_names(self) -> Self:
         if bad := [seed for seed in self.seeds if not 0 <= seed < 2**31]:
             raise ValueError(f"seeds: {bad[0]} is not from 0 to {2**31 - 1}")
-        for field in ("seeds", "potential"):
+        for field in ("seeds", "potential", "atoms"):
             values = getattr(self, field)
             if len(set(values)) != len(values):
                 raise ValueError(f"{field} names one of them twice")
@@ -156,9 +161,9 @@ def read_study(path: Path) -> Study:
     return study
 
 
-def example_study() -> str:
-    """A commented study file to begin with."""
-    return (shipped_folder("lammps_templates") / "study.yaml").read_text(encoding="utf-8")
+def example_study(preset: Literal["study", "size-convergence"] = "study") -> str:
+    """A commented study file to begin with: of compositions, or of cell sizes and run lengths of one composition."""
+    return (shipped_folder("lammps_templates") / f"{preset}.yaml").read_text(encoding="utf-8")
 
 
 def _named(spec: Preset | Protocol) -> list[Protocol]:

@@ -87,6 +87,12 @@ def test_anneal_at_a_temperature_of_its_own_does_not_move_what_follows():
     assert [s.temperature_stop for s in made.schedule()[2:]] == [300, 500, 300, 300]
 
 
+def test_diffusion_repeats_velocities_in_decks_of_their_own():
+    made = Diffusion.model_validate({"temperatures_K": [600, 800], "velocities": 2}).protocols()
+    assert [p.name for p in made] == ["diffusion-0600K", "diffusion-0600K-v2", "diffusion-0800K", "diffusion-0800K-v2"]
+    assert made[0].stages == made[1].stages
+
+
 def test_diffusion_makes_one_protocol_for_each_temperature():
     made = Diffusion.model_validate({"temperatures_K": [600, 850.5], "produce": {"dump_steps": 50}}).protocols()
     assert [p.name for p in made] == ["diffusion-0600K", "diffusion-0850.5K"]

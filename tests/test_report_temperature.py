@@ -22,7 +22,7 @@ from napos_lmp.report.temperature import (
 KB = 8.617333262e-5
 
 
-def deck_at(temperature, seed, values):
+def deck_at(temperature, seed, values, protocol="diffusion-0700K"):
     quantities = tuple(
         Quantity(key=key, label=key, unit=unit, value=v, low=v / 1.2, high=v * 1.2) for key, (v, unit) in values.items()
     )
@@ -31,7 +31,7 @@ def deck_at(temperature, seed, values):
         program_version="0", label="", formula="", seed=seed, manifest_sha256="", inputs={}, last_step=1,
         complete=True, stages=(stage,),
     )  # fmt: skip
-    manifest = SimpleNamespace(seed=seed)
+    manifest = SimpleNamespace(seed=seed, protocol={"name": protocol})
     return DeckView(Path(), f"{temperature}-{seed}", manifest, None, result, "complete", "", ())
 
 
@@ -99,3 +99,15 @@ def test_one_temperature_gets_one_sentence():
         "it is known at 700 K only."
     )
     assert list(temperature_blocks(glass_of([]))) == []
+
+
+def test_runs_of_one_glass_count_as_one_in_the_mean_and_one_by_one_in_the_fit():
+    first = {"conductivity": (1e-3, "S/cm")}
+    again = {"conductivity": (4e-3, "S/cm")}
+    decks = (deck_at(700, 1, first), deck_at(700, 1, again, "diffusion-0700K-v2"), deck_at(700, 2, first))
+    glass = Glass("Na4P2S7", "Na4P2S7", "glass-1", decks)
+    found = glass.measurements("conductivity")
+    assert [m.number.value for m in found] == [pytest.approx(2e-3), pytest.approx(1e-3)]
+    assert found[0].number.high == pytest.approx(2e-3 * 1.2 ** (1 / 2**0.5))
+    assert "mean of 2 runs of one glass" in found[0].number.note
+    assert glass.number("conductivity", 700).basis == "between 2 replicas"

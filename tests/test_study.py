@@ -6,7 +6,7 @@ import pytest
 import yaml
 
 from napos_lmp.errors import NaposError, StructureError, StudyError
-from napos_lmp.manifest import changed_files, read_manifest
+from napos_lmp.manifest import Extension, changed_files, read_manifest, write_manifest
 from napos_lmp.structure import crystal, read_data
 from napos_lmp.study import example_study, has_run, read_study, read_study_index, write_decks
 from napos_lmp.templates import Templates
@@ -60,6 +60,33 @@ def test_decks_lie_where_they_are_said_to_and_sources_come_first(tmp_path):
             assert (deck / manifest.structure.source_deck).resolve() == deck.parent / "melt-quench"
     assert seen[-1] == (len(decks), len(decks))
     assert not any((tmp_path / "out").rglob(".*"))
+
+
+def test_cells_of_several_sizes_have_folders_of_their_own(tmp_path):
+    decks = write_decks(study_of(tmp_path, atoms=[26, 52], seeds=1, compositions=["Na4P2S7"]), tmp_path / "out")
+    folders = [deck.relative_to(tmp_path / "out").parts[0] for deck in decks]
+    assert folders == ["Na4P2S7-26-atoms"] * 3 + ["Na4P2S7-52-atoms"] * 3
+    assert {read_manifest(deck).structure.n_atoms for deck in decks} == {26, 52}
+
+
+def test_shipped_study_of_size_convergence(tmp_path):
+    (tmp_path / "sizes.yaml").write_text(example_study("size-convergence"))
+    study = read_study(tmp_path / "sizes.yaml")
+    assert study.atoms == (104, 208, 416, 832)
+    assert len(study.seeds) == 3
+
+
+def test_a_deck_that_was_extended_is_kept(tmp_path):
+    out, study = tmp_path / "out", study_of(tmp_path, seeds=1, compositions=["Na4P2S7"])
+    deck = write_decks(study, out)[1]
+    manifest = read_manifest(deck)
+    stages = manifest.protocol["stages"]
+    longer = {**manifest.protocol, "stages": [*stages[:-1], {**stages[-1], "duration_ps": 900.0}]}
+    extension = Extension(from_step=1, to_step=2, duration_ps_before=stages[-1]["duration_ps"])
+    write_manifest(deck, manifest.model_copy(update={"protocol": longer, "extensions": (extension,)}))
+    (deck / "run.json").write_text("{}")
+    write_decks(study, out)
+    assert read_manifest(deck).protocol == longer
 
 
 def test_densities_and_seeds_reach_the_structures(tmp_path):

@@ -37,6 +37,7 @@ from napos_lmp.analysis.results import (
     read_deck_result,
     write_result,
 )
+from napos_lmp.analysis.run_length import RunLengthConvergence
 from napos_lmp.analysis.structure import StructureOptions, measure_structure
 from napos_lmp.analysis.thermal import read_cooling_curve
 from napos_lmp.errors import AnalysisError, NaposError
@@ -313,6 +314,8 @@ class _DeckAnalysis:
         self._save(draft, "msd", displacements)
         for species in displacements.species:
             self._measure_diffusion(draft, displacements, species)
+        if any(window.species == MOBILE for window in draft.windows):
+            self._save(draft, "run_length", RunLengthConvergence(universe, MOBILE).run())
 
     def _measure_diffusion(self, draft: _StageDraft, displacements: MeanSquareDisplacementResult, species: str) -> None:
         key, label = f"diffusion.{species}", f"self-diffusion coefficient of {species}"

@@ -37,9 +37,9 @@ def _options(
 
 
 command: Callable[..., None]
-for command in (line.init, line.deck, line.run, line.extend, line.analyse, line.report, line.demo):
+for command in (line.init, line.deck, line.run, line.extend, line.analyse, line.plan, line.report):
     app.command()(command)
-for command in (library.export, machine.doctor):
+for command in (line.demo, library.export, machine.doctor):
     app.command()(command)
 library.potentials.command("check")(testing.check)
 app.add_typer(library.potentials, name="potentials")

@@ -17,7 +17,12 @@ Ranks = Annotated[int, typer.Option(min=1, help="MPI ranks of each deck.")]
 Threads = Annotated[int | None, typer.Option(min=1, help="Threads of each rank; the cores shared out by default.")]
 
 
-def init(study: Annotated[Path, typer.Argument(help="File to write.")] = Path("study.yaml")) -> None:
+def init(
+    study: Annotated[Path, typer.Argument(help="File to write.")] = Path("study.yaml"),
+    size_convergence: Annotated[
+        bool, typer.Option("--size-convergence", help="Cells of several sizes of one composition.")
+    ] = False,
+) -> None:
     """Write a commented example study to start from."""
     from napos_lmp.errors import StudyError
     from napos_lmp.files import write_text
@@ -25,7 +30,7 @@ def init(study: Annotated[Path, typer.Argument(help="File to write.")] = Path("s
 
     if study.exists():
         raise StudyError(f"{study} exists already and is not overwritten")
-    write_text(study, example_study())
+    write_text(study, example_study("size-convergence" if size_convergence else "study"))
     typer.echo(f"wrote {study}; next: napos-lmp deck {study} --out {study.stem}")
 
 
@@ -92,6 +97,23 @@ def extend(
             f"goes on from step {deck.restart_step}"
         )
     typer.echo(f"next: napos-lmp run {' '.join(str(deck.deck) for deck in extended)}", err=True)
+
+
+def plan(
+    decks: Decks,
+    error: Annotated[float, typer.Option(help="Relative standard error of the diffusion coefficient.")] = 0.05,
+    as_json: Json = False,
+) -> None:
+    """Say how long the productions of analysed decks have to be for a relative error."""
+    from napos_lmp.analysis.plan import plan_decks
+    from napos_lmp.study import deck_folders
+
+    plans = plan_decks(deck_folders(decks), error)
+    if as_json:
+        print_json([dataclasses.asdict(plan) for plan in plans])
+        return
+    for plan in plans:
+        typer.echo(f"{plan.deck}, {plan.stage}: {plan.sentence}")
 
 
 def analyse(

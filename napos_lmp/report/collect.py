@@ -1,15 +1,17 @@
 """All decks of a study and what was measured on them, read into one frozen model grouped by glass.
 
-A glass is a composition made by one protocol with one potential. Decks that start from another deck's final structure
-belong to its glass; different seeds are replicas of one glass.
+A glass is a composition made by one protocol with one potential in a cell of one size. Decks that start from another
+deck's final structure belong to its glass; different seeds are replicas of one glass.
 """
 
 from __future__ import annotations
 
 import csv
+import math
+import re
 from collections import Counter
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Literal
@@ -30,6 +32,9 @@ _BASES = {
     "peak": "g(r)", "cutoff": "g(r)", "expected_mean_n": COMPOSITION, "residual": "exact", "q_smallest": "box",
     "elastic": "fit", "cooling": "protocol", "cavity": "grid", "density_profile": "layers",
 }  # fmt: skip
+
+GlassKey = tuple[str, str, str, int]
+"""What decks of one glass share: formula, potential, protocol that made it, and number of atoms."""
 
 Status = Literal["complete", "unfinished", "failed", "not started", "waiting", "not analysed"]
 
@@ -68,6 +73,11 @@ class DeckView:
     def protocol_name(self) -> str:
         """Name of the protocol that the deck was rendered from."""
         return str(self.manifest.protocol.get("name", "protocol"))
+
+    @property
+    def repeats_velocities(self) -> bool:
+        """Whether the deck is another run of the same kind from the same glass, with velocities of its own."""
+        return re.search(r"K-v\d+$", self.protocol_name) is not None
 
     @property
     def dynamics(self) -> tuple[StageRecord, ...]:
@@ -172,18 +182,25 @@ class Glass:
     def measurements(self, key: str) -> list[Measurement]:
         """Everything measured under a key, by rising temperature; one entry for each seed and temperature.
 
-        Where a seed has a temperature twice, the longer measurement counts. Units and shells that a measured network
-        does not hold count as zero.
+        Where a seed has a temperature twice, the longer measurement counts; runs of one glass that differ in their
+        velocities count as one, by their mean. Units and shells that a measured network does not hold count as zero.
         """
         found: dict[tuple[float, int], Measurement] = {}
+        again: dict[tuple[float, int], list[Measurement]] = {}
         for deck in self.decks:
             for stage in deck.result.stages if deck.result else ():
                 quantity = stage.get(key) or _absent(stage, key)
                 if quantity is None or stage.temperature_K is None:
                     continue
                 place = (stage.temperature_K, deck.manifest.seed)
-                if place not in found or found[place].stage.used_frames < stage.used_frames:
-                    found[place] = Measurement(deck, stage, stage.temperature_K, quantity)
+                measured = Measurement(deck, stage, stage.temperature_K, quantity)
+                if deck.repeats_velocities:
+                    again.setdefault(place, []).append(measured)
+                elif place not in found or found[place].stage.used_frames < stage.used_frames:
+                    found[place] = measured
+        for place, repeated in again.items():
+            others = [found[place]] if place in found else []
+            found[place] = _one_glass([*others, *repeated])
         return [found[place] for place in sorted(found)]
 
     def temperatures(self, key: str) -> list[float]:
@@ -265,14 +282,39 @@ def collect_study(folder: Path) -> StudyView:
     if not paths:
         raise StudyError(f"{folder} holds no deck: no {MANIFEST_NAME} was found in it or below")
     views = {path: _view(path, folder) for path in paths}
-    groups: dict[tuple[str, str, str], list[DeckView]] = {}
+    groups: dict[GlassKey, list[DeckView]] = {}
     for path, view in views.items():
         manifest = view.manifest
         maker = views[_root(path, views)]
-        groups.setdefault((manifest.formula, manifest.potential.name, maker.protocol_name), []).append(view)
+        key = (manifest.formula, manifest.potential.name, maker.protocol_name, manifest.structure.n_atoms)
+        groups.setdefault(key, []).append(view)
     absent = tuple(path.relative_to(folder).as_posix() for path in planned if path not in views)
     title = index.name if index else folder.name
     return StudyView(folder, title, tuple(_glasses(groups)), absent, _series(index) if index else None)
+
+
+def _one_glass(measured: list[Measurement]) -> Measurement:
+    """Runs of one glass as one measurement: the mean, and the intervals within the runs, which are independent.
+
+    Diffusion coefficients and conductivities are averaged in their logarithms.
+    """
+    valued = [m for m in measured if m.quantity.value is not None]
+    if len(valued) < 2:
+        return (valued or measured)[0]
+    first = valued[0].quantity
+    positive = first.unit in ("S/cm", "cm^2/s")
+    into, back = (math.log, math.exp) if positive else (float, float)
+    values = [into(m.quantity.value) for m in valued if m.quantity.value is not None]
+    mean = sum(values) / len(values)
+    ends: list[float | None] = [None, None]
+    if all(m.quantity.low is not None and m.quantity.high is not None for m in valued):
+        for side, sign in enumerate((-1, 1)):
+            given = (m.quantity.high if side else m.quantity.low for m in valued)
+            away = [into(end) - value for end, value in zip(given, values, strict=True) if end is not None]
+            ends[side] = back(mean + sign * math.hypot(*away) / len(values))
+    note = "; ".join(filter(None, (first.note, f"mean of {len(valued)} runs of one glass")))
+    update = {"value": back(mean), "low": ends[0], "high": ends[1], "note": note}
+    return replace(valued[0], quantity=first.model_copy(update=update))
 
 
 def _series(index: StudyIndex) -> tuple[str, dict[str, float]] | None:
@@ -307,15 +349,17 @@ def _absent(stage: StageResult, key: str) -> Quantity | None:
     return None
 
 
-def _glasses(groups: dict[tuple[str, str, str], list[DeckView]]) -> Iterable[Glass]:
-    formulas = Counter(formula for formula, _, _ in groups)
-    for place, ((formula, potential, protocol), decks) in enumerate(groups.items(), start=1):
+def _glasses(groups: dict[GlassKey, list[DeckView]]) -> Iterable[Glass]:
+    formulas = Counter(formula for formula, *_ in groups)
+    for place, ((formula, potential, protocol, n_atoms), decks) in enumerate(groups.items(), start=1):
         rivals = [key for key in groups if key[0] == formula]
         details = []
         if len({key[1] for key in rivals}) > 1:
             details.append(potential)
         if len({key[2] for key in rivals}) > 1:
             details.append(protocol)
+        if len({key[3] for key in rivals}) > 1:
+            details.append(f"{n_atoms} atoms")
         label = f"{formula} ({', '.join(details)})" if formulas[formula] > 1 else formula
         yield Glass(formula, label, f"glass-{place}", tuple(decks))
 

@@ -9,6 +9,7 @@ from napos_lmp.errors import StructureError
 from napos_lmp.experiment import experiment_values, references_for
 from napos_lmp.report.collect import Glass, StudyView
 from napos_lmp.report.comparison import comparison
+from napos_lmp.report.convergence import convergence_section
 from napos_lmp.report.distrust import caveats
 from napos_lmp.report.experiment import experiment_section
 from napos_lmp.report.glass import USUAL_BRIDGES, former_of, glass_section, occurs
@@ -65,6 +66,8 @@ def build_page(study: StudyView) -> Page:
         sections.append(experiment)
     if (potentials := potentials_section(study)) is not None:
         sections.append(potentials)
+    if (convergence := convergence_section(study)) is not None:
+        sections.append(convergence)
     sections.extend(glass_section(glass) for glass in study.glasses)
     sections.append(Section("distrust", "What to distrust", "What to distrust", (Caveats(warnings),)))
     sections.append(provenance(study))

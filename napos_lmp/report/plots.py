@@ -329,6 +329,33 @@ def against_composition(
     return _svg(draw, 5.4, 2.9)
 
 
+def convergence(
+    x: Floats,
+    numbers: Sequence[Number],
+    axis: str,
+    label: str,
+    *,
+    line: tuple[Floats, float, float] | None = None,
+    logarithmic: bool = False,
+) -> str:
+    """Numbers with their intervals against 1/L, with a line (its ends in x, intercept and slope), or run length."""
+
+    def draw(figure: Any) -> None:
+        ax = figure.subplots()
+        values = np.array([number.value for number in numbers], dtype=np.float64)
+        ax.errorbar(x, values, _errors(numbers), fmt="o", color=OKABE_ITO[0], markersize=5, elinewidth=1)
+        if line is not None:
+            ends, intercept, slope = line
+            ax.plot(ends, intercept + slope * ends, color=INK, linewidth=1)
+            ax.set_xlim(left=0)
+        if logarithmic:
+            ax.set_xscale("log")
+        ax.set(xlabel=axis, ylabel=label)
+        ax.margins(x=0.08, y=0.15)
+
+    return _svg(draw, 5.4, 2.9)
+
+
 def _make_logarithmic(ax: Any) -> None:
     """Logarithmic y axis; where it spans little, plain numbers."""
     from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
