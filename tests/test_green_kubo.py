@@ -97,11 +97,12 @@ def displaced(values: VelocitySums) -> SpeciesDisplacements:
 
 @pytest.mark.parametrize("seed", range(4))
 def test_velocities_and_positions_agree(seed):
-    """Green-Kubo and Einstein-Helfand on the same motion, within a fraction of either interval."""
+    """Green-Kubo and Einstein-Helfand on the same motion: each in the other's interval, the truth in both."""
     values = currents(with_cage(np.random.default_rng([seed, 2]), 30000, 5, 20, 0.1))
     by_current = measured(values, 8.0).conductivity
     by_charge = EinsteinHelfandConductivity(displaced(values), T, values.charges, settled_from=8.0).run().conductivity
-    assert by_current.value == pytest.approx(by_charge.value, rel=0.15)
+    assert by_charge.low < by_current.value < by_charge.high
+    assert by_current.low < by_charge.value < by_current.high
     assert max(by_current.low, by_charge.low) < FACTOR * diffusion_of_memory(5) < min(by_current.high, by_charge.high)
 
 

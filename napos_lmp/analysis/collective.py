@@ -29,6 +29,7 @@ from napos_lmp.analysis.random_walk import LineFit, walk_covariance
 from napos_lmp.errors import AnalysisError
 
 MINIMUM_FRAMES = 100
+MINIMUM_FREEDOM = 10.0
 _BLOCKS = 5
 _GRID_LAGS = 64
 _STILL = 1e-10
@@ -130,7 +131,8 @@ class EinsteinHelfandConductivity:
     **Interval.** However many ions there are, P is one walker. The line is fitted in a diffusive window found as for
     self-diffusion, with the covariance of the mean-square displacement of one random walk; a sum over many ions is
     Gaussian, as that covariance assumes. Slopes of five blocks of the run, direction by direction, are compared with
-    it, and the interval is widened where they scatter more. The conductivity is a scaled chi-square variable.
+    it, and the interval is widened where they scatter more. The conductivity is a scaled chi-square variable. A
+    standard error above 45 % is refused.
 
     **Onsager coefficients** come from the same weights of the same lags [1]_,
 
@@ -152,7 +154,7 @@ class EinsteinHelfandConductivity:
     settled_from
         Lag time in ps from which on single ions are known to diffuse: the `window_start` of their self-diffusion. One
         walker cannot show it: taken by itself, motion in the cage passes for diffusion in up to half of all cases. No
-        window starts before it; behind it, growth with an exponent that agrees with 1 within two standard errors is
+        window starts before it; behind it, growth with an exponent that agrees with 1 within 1.5 standard errors is
         enough.
     reference
         What stands still for Onsager coefficients and transference numbers.
@@ -223,6 +225,11 @@ class EinsteinHelfandConductivity:
             settled_from=self._settled_from / interval,
         )
         window = find_window(walk, usable_lags(walk))
+        if window.relative_variance > 2 / MINIMUM_FREEDOM:
+            raise AnalysisError(
+                f"its standard error is {100 * np.sqrt(window.relative_variance):.0f} %; "
+                f"{100 * np.sqrt(2 / MINIMUM_FREEDOM):.0f} % is the most"
+            )
         return self._result(window, curve)
 
     def _squared_length(self) -> float:

@@ -16,7 +16,8 @@ from napos_lmp.errors import AnalysisError
 
 SLOPE_TOLERANCE = 0.1
 CAGE_SHARE = 0.15
-_SETTLED_SLOPE_ERROR = 0.5
+_SETTLED_SLOPE_ERROR = 0.25
+_SETTLED_DEVIATION = 1.5
 _CURVE_ERROR_LIMIT = 0.25
 _WINDOW_SPAN = 3
 _WINDOW_LAGS = 5
@@ -274,9 +275,9 @@ def _why_not_one(fit: LineFit, growth: PowerFit) -> str:
         return "the mean-square displacement does not grow"
     if growth.exponent_error > _SETTLED_SLOPE_ERROR:
         return f"the exponent of the growth is known to {growth.exponent_error:.2f}; {_SETTLED_SLOPE_ERROR} is the most"
-    if abs(growth.exponent - 1) > 2 * growth.exponent_error:
+    if abs(growth.exponent - 1) > _SETTLED_DEVIATION * growth.exponent_error:
         return (
             f"the mean-square displacement grows with an exponent of {growth.exponent:.2f} +- "
-            f"{growth.exponent_error:.2f}; it must be 1 within two standard errors"
+            f"{growth.exponent_error:.2f}; it must be 1 within {_SETTLED_DEVIATION} standard errors"
         )
     return ""

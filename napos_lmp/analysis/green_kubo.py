@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from napos_lmp.analysis.base import Estimate, Floats, Integers, Result, plot_axes
+from napos_lmp.analysis.collective import MINIMUM_FREEDOM
 from napos_lmp.analysis.conductivity import check_state, checked_charges, conductivity_factor
 from napos_lmp.analysis.diffusive_window import chi_square_interval, scatter_excess
 from napos_lmp.analysis.drift import without_drift
@@ -17,7 +18,6 @@ from napos_lmp.currents import VelocitySums
 from napos_lmp.errors import AnalysisError
 
 MINIMUM_ROWS = 200
-MINIMUM_FREEDOM = 10.0
 _PLATEAU_DEVIATION = 3.0
 _BLOCKS = 5
 _GUARD = 2
