@@ -130,7 +130,7 @@ class Manifest(Record):
     """Everything a reader of the deck needs to know.
 
     `gpus` are those of each node that the deck was made for, `gpu_aware` says that MPI passes their memory on by
-    itself. `extensions` tells how the last stage grew after the deck was made; `protocol` and `stages` hold the present.
+    itself. `extensions` tells how the last stage grew after the deck was made; `protocol` and `stages` are new.
     """
 
     schema_version: Literal[1] = 1

@@ -86,8 +86,8 @@ Entry = Annotated[
 class Study(_Part):
     """What a user writes: every number of every deck follows from it.
 
-    `atoms` is the size of each packed cell, or several sizes for a study of convergence; `seeds` a number of replicas or
-    their seeds; `potential` one name or several; `pair_style` the LAMMPS pair style that runs the MACE models among
+    `atoms` is the size of each packed cell, or several sizes for a study of convergence; `seeds` a number of replicas
+    or their seeds; `potential` one name or several; `pair_style` the LAMMPS pair style that runs the MACE models among
     them; `templates` a folder of the user's own templates.
     """
 
