@@ -18,13 +18,12 @@ from numpy.typing import ArrayLike, NDArray
 import napos_lmp
 from napos_lmp.analysis.averages import mean_estimate
 from napos_lmp.analysis.base import Result
-from napos_lmp.analysis.conductivity import NernstEinsteinConductivity
-from napos_lmp.analysis.diffusion import A2_PER_PS_IN_CM2_PER_S, DiffusionCoefficient
 from napos_lmp.analysis.elastic import ElasticConstants
 from napos_lmp.analysis.frames import checked_workers
-from napos_lmp.analysis.msd import MeanSquareDisplacement, MeanSquareDisplacementResult
+from napos_lmp.analysis.msd import MeanSquareDisplacement
 from napos_lmp.analysis.quantities import refused
 from napos_lmp.analysis.quantities_response import elastic_quantities, thermal_quantities
+from napos_lmp.analysis.quantities_transport import measure_transport
 from napos_lmp.analysis.results import (
     ANALYSIS_FOLDER,
     ANALYSIS_VERSION,
@@ -40,6 +39,7 @@ from napos_lmp.analysis.results import (
 from napos_lmp.analysis.run_length import RunLengthConvergence
 from napos_lmp.analysis.structure import StructureOptions, measure_structure
 from napos_lmp.analysis.thermal import read_cooling_curve
+from napos_lmp.currents import VelocitySums
 from napos_lmp.errors import AnalysisError, NaposError
 from napos_lmp.files import sha256_of
 from napos_lmp.manifest import MANIFEST_NAME, StageRecord
@@ -311,37 +311,25 @@ class _DeckAnalysis:
         except AnalysisError as error:
             draft.refusals["transport"] = str(error)
             return
-        self._save(draft, "msd", displacements)
-        for species in displacements.species:
-            self._measure_diffusion(draft, displacements, species)
+        temperature = float(draft.facts.get("measured_temperature_K") or draft.record.temperature_stop_K or 0)
+        charges = self._manifest.structure.charges
+        found = measure_transport(displacements, temperature, charges, mobile=MOBILE, currents=self._currents(draft))
+        for measurement, result in found.tables.items():
+            self._save(draft, measurement, result)
+        draft.quantities.extend(found.quantities)
+        draft.windows.extend(found.windows)
         if any(window.species == MOBILE for window in draft.windows):
             self._save(draft, "run_length", RunLengthConvergence(universe, MOBILE).run())
 
-    def _measure_diffusion(self, draft: _StageDraft, displacements: MeanSquareDisplacementResult, species: str) -> None:
-        key, label = f"diffusion.{species}", f"self-diffusion coefficient of {species}"
-        conductivity = "conductivity", "conductivity by Nernst-Einstein"
+    def _currents(self, draft: _StageDraft) -> VelocitySums | None:
+        """Sums of velocities that the stage wrote, if it was told to."""
+        if draft.record.currents is None:
+            return None
         try:
-            found = DiffusionCoefficient(displacements, species).run()
-        except AnalysisError as error:
-            draft.quantities.append(refused(key, label, "cm^2/s", str(error)))
-            if species == MOBILE:
-                draft.quantities.append(refused(*conductivity, "S/cm", str(error)))
-            return
-        draft.quantities.append(Quantity.of_estimate(key, label, found.diffusion))
-        draft.windows.append(
-            Window(
-                species=species,
-                start_ps=found.window_start,
-                stop_ps=found.window_stop,
-                intercept_A2=found.intercept,
-                slope_A2_ps=6 * found.diffusion.value / A2_PER_PS_IN_CM2_PER_S,
-            )
-        )
-        if species == MOBILE:
-            temperature = float(draft.facts.get("measured_temperature_K") or draft.record.temperature_stop_K or 0)
-            charges = self._manifest.structure.charges
-            moved = NernstEinsteinConductivity(found, temperature, charges, all_species=displacements.species).run()
-            draft.quantities.append(Quantity.of_estimate(*conductivity, moved.conductivity))
+            return self._trajectory.currents(draft.record.name)
+        except NaposError as error:
+            draft.refusals["currents"] = str(error)
+            return None
 
     def _save(self, draft: _StageDraft, measurement: str, result: Result) -> None:
         name = f"{measurement}.{draft.record.name}.csv"
@@ -354,6 +342,7 @@ def _inputs(trajectory: DeckTrajectory) -> dict[str, InputFile]:
     manifest, folder = trajectory.manifest, trajectory.folder
     patterns = [manifest.thermo_pattern, *(stage.dump.pattern for stage in manifest.stages if stage.dump)]
     patterns += [stage.table for stage in manifest.stages if stage.table]
+    patterns += [stage.currents.pattern for stage in manifest.stages if stage.currents]
     paths = {path for pattern in patterns for path in folder.glob(pattern)}
     paths |= {path for name in (manifest.structure.file, manifest.final_structure) if (path := folder / name).is_file()}
     return {

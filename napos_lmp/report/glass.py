@@ -32,6 +32,12 @@ _BOOKKEEPING = {
     "deviation.tricluster": "Change by anions with three formers",
     "mean_n": "Found",
 }
+_CONDUCTIVITIES = {
+    "conductivity": "σ, Nernst-Einstein",
+    "conductivity.collective": "σ, Einstein-Helfand",
+    "conductivity.green_kubo": "σ, Green-Kubo",
+    "haven_ratio": "Haven ratio",
+}
 _THERMO_AXES = {
     "temperature_K": "T (K)",
     "density_g_cm3": "density\n(g/cm³)",
@@ -274,10 +280,24 @@ def _diffusion(glass: Glass) -> Iterable[Block]:
     if rows:
         columns = ("Temperature", *(f"D({key.partition('.')[2]})" for key in moving))
         yield Tabular(Table(f"diffusion-{glass.anchor}", "Self-diffusion coefficients", columns, tuple(rows)))
+    yield from _conductivities(glass)
     still = [key for key in keys if key not in moving]
     if still and (hottest := glass.hottest(still[0])):
         names = ", ".join(f"D({key.partition('.')[2]})" for key in still)
         yield Text(f"{names}: not determined at any temperature. At {hottest[0]:.0f} K, {hottest[1].refused}.", "note")
+
+
+def _conductivities(glass: Glass) -> Iterable[Block]:
+    """Conductivity by all ways, and the Haven ratios, a row for each temperature."""
+    ways = {key: label for key, label in _CONDUCTIVITIES.items() if glass.measurements(key)}
+    if len(ways) < 2:
+        return
+    rows: list[tuple[Cell, ...]] = [
+        (f"{temperature:.0f} K", *(glass.number(key, temperature) for key in ways))
+        for temperature in glass.temperatures("conductivity")
+    ]
+    caption = "Conductivity of independent ions, with correlations between them, and their ratio"
+    yield Tabular(Table(f"conductivities-{glass.anchor}", caption, ("Temperature", *ways.values()), tuple(rows)))
 
 
 def _replicas(glass: Glass) -> Iterable[Block]:
