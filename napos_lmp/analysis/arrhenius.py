@@ -200,7 +200,10 @@ class Arrhenius:
         else:
             reason = "nothing: two temperatures without errors give no interval"
         if fit.n_glasses > 1:
-            reason += f" and how {fit.n_glasses} glasses differ, {100 * fit.glass_variance**0.5:.0f} % in one deviation"
+            spread = f"{100 * fit.glass_variance**0.5:.0f} % (one standard deviation)"
+            reason += (
+                f" and how {fit.n_glasses} glasses differ, {spread if fit.glass_variance else 'no more than that'}"
+            )
         if distinct == 2 and known:
             reason += "; two temperatures cannot show whether the law holds"
         return reason
