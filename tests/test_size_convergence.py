@@ -69,7 +69,7 @@ def test_what_a_melt_lacks_is_said():
 @pytest.mark.parametrize(
     ("edges", "values", "state", "message"),
     [
-        ([13.0, 13.01], [estimate(1e-6)] * 2, "solid", "cells of two sizes or more; given: "),
+        ([13.0, 13.01], [estimate(1e-6)] * 2, "solid", "cells of two sizes or more; given: 13 A"),
         ([13.0, 26.0], [estimate(1e-6)], "solid", "2 lengths and 1 values"),
         ([13.0, -1.0], [estimate(1e-6)] * 2, "solid", "all must be positive"),
         ([13.0, 26.0], [estimate(1e-6), estimate(1e-3, unit="S/cm")], "solid", "all must be in"),

@@ -161,7 +161,8 @@ class SizeConvergence:
             raise AnalysisError(f"lengths are {[*lengths]} A; all must be positive")
         sizes = sorted({round(float(length), 1) for length in lengths})
         if len(sizes) < 2:
-            raise AnalysisError(f"size convergence needs cells of two sizes or more; given: {sizes} A")
+            listed = ", ".join(f"{size:g} A" for size in sizes) or "none"
+            raise AnalysisError(f"size convergence needs values in cells of two sizes or more; given: {listed}")
         units = {value.unit for value in values}
         if len(units) != 1 or not units <= set(_UNITS):
             raise AnalysisError(f"the values are in {', '.join(sorted(units))}; all must be in cm^2/s, or all in S/cm")

@@ -54,6 +54,8 @@ def _family(glasses: list[Glass]) -> Iterable[Block]:
     name = glasses[0].formula
     for temperature in temperatures:
         here = [run for run in runs if run.stage.temperature_K == temperature]
+        if not any(_estimate(run.stage, "diffusion.Na", "cm^2/s") for run in here):
+            continue
         yield Heading(f"{name} at {temperature:.0f} K")
         for key, (label, unit, shown) in _QUANTITIES.items():
             yield from _against_size(here, key, label, unit, shown, f"{name}, {temperature:.0f} K")
@@ -107,7 +109,7 @@ def _against_length(runs: list[_Run], title: str) -> Iterable[Block]:
     known = np.isfinite(table["diffusion_cm2_per_s"])
     columns = [table[f"{name}_cm2_per_s"][known].tolist() for name in ("diffusion", "low", "high")]
     numbers = [Number(value, "cm²/s", low, high) for value, low, high in zip(*columns, strict=True)]
-    if not numbers:
+    if len(numbers) < 2:
         return
     atoms = run.deck.manifest.structure.n_atoms
     yield Figure(
