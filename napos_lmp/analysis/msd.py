@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from napos_lmp.analysis import displacement_loops as loops
 from napos_lmp.analysis.base import (
     Floats,
     Integers,
@@ -19,12 +20,13 @@ from napos_lmp.analysis.base import (
     checked_frames,
     plot_axes,
 )
+from napos_lmp.analysis.compiled import compiled
 from napos_lmp.analysis.drift import Reference, SpeciesDisplacements, check_reference, drift_weights
 from napos_lmp.errors import AnalysisError
 
 MAXIMUM_VOLUME_DRIFT = 0.05
 _GRID_LAGS = 64
-_CHUNK_BYTES = 32 * 2**20
+_CHUNK_BYTES = 8 * 2**20
 _MOMENT_ORIGINS = 500
 
 
@@ -295,31 +297,31 @@ class MeanSquareDisplacement:
             name: np.empty((count, 3, len(indices)), dtype=np.float32) for name, indices in self._indices.items()
         }
         cells, times = np.tile(np.eye(3), (count, 1, 1)), np.empty(count)
-        membership = np.eye(len(self._everything.elements))[self._everything.types]
-        sums = np.empty((count, len(self._everything.elements), 3))
-        first = previous = np.empty(0)
-        jumps = _JumpCount()
+        everything = self._everything
+        sums = np.empty((count, len(everything.elements), 3))
+        weights = np.zeros(everything.n_atoms) if self._weights is None else self._weights
+        follow, take = compiled(loops.follow), compiled(loops.take)
+        places = moved = first = np.empty((3, 0))
+        jumps = _Jumps()
         for k, ts in enumerate(trajectory[self._frames.start : _stop(self._frames) : self._frames.step]):
             times[k] = ts.time
             if boxed:
                 cells[k] = checked_box(ts)
-            scaled = np.linalg.inv(cells[k]).T @ ts.positions.T.astype(np.float64, order="C")
+            inverse = np.linalg.inv(cells[k])
+            positions = np.ascontiguousarray(ts.positions, dtype=np.float32)
             if k == 0:
-                first = scaled
-            elif boxed:
-                jumps.add(previous, scaled)
-            previous = scaled
-            moved = scaled - first
-            if self._weights is not None:
-                moved -= (moved @ self._weights)[:, None]
-            sums[k] = (moved @ membership).T
+                first = np.ascontiguousarray((positions.astype(np.float64) @ inverse).T)
+                places, moved = first.copy(), np.empty_like(first)
+            seen = jumps.counts, jumps.low, jumps.high
+            follow(positions, inverse, first, places, moved, weights, everything.types, *seen, sums[k])
             for name, indices in self._indices.items():
-                fractions[name][k] = moved[:, indices]
-        jumps.refuse_wrapped()
+                take(moved, indices, fractions[name][k])
+        if boxed:
+            jumps.refuse_wrapped()
         return fractions, sums, cells, times
 
 
-class _JumpCount:
+class _Jumps:
     """Moves between neighbouring frames, in fractions of the box, that tell wrapped from unwrapped positions.
 
     An atom put back into the box moves by nearly a whole box length. Real motion over so long a way would show even
@@ -327,23 +329,15 @@ class _JumpCount:
     """
 
     def __init__(self) -> None:
-        self._whole = self._half = self._long = 0
-        self._low, self._high = np.full(3, np.inf), np.full(3, -np.inf)
-
-    def add(self, before: Floats, after: Floats) -> None:
-        move = after - before
-        far = np.abs(move[(move > 0.25) | (move < -0.25)])
-        self._whole += int(np.sum((far > 0.75) & (far < 1.25)))
-        self._half += int(np.sum(far <= 0.75))
-        self._long += int(np.sum(far > 0.5))
-        self._low = np.minimum(self._low, after.min(axis=1))
-        self._high = np.maximum(self._high, after.max(axis=1))
+        self.counts = np.zeros(3, dtype=np.int64)
+        self.low, self.high = np.full(3, np.inf), np.full(3, -np.inf)
 
     def refuse_wrapped(self) -> None:
-        stays_inside = self._long > 0 and bool(np.all(self._high - self._low < 1.02))
-        if self._whole > self._half or stays_inside:
+        whole, half, far = self.counts.tolist()
+        stays_inside = far > 0 and bool(np.all(self.high - self.low < 1.02))
+        if whole > half or stays_inside:
             raise AnalysisError(
-                f"positions are wrapped: {self._long} moves between neighbouring frames are about a box length; "
+                f"positions are wrapped: {far} moves between neighbouring frames are about a box length; "
                 "write them unwrapped ('dump_modify ID unwrap yes' for a LAMMPS dcd dump, columns xu yu zu for a text "
                 "dump), or add the transformation NoJump of MDAnalysis to the trajectory"
             )
@@ -385,20 +379,15 @@ def _multi_origin(tracks: Tracks, grid: Integers) -> tuple[Floats, NDArray[np.fl
     n_frames, _, n_atoms = tracks.fractions.shape
     size = fft.next_fast_len(2 * n_frames - 1, real=True)
     workers = len(os.sched_getaffinity(0))
-    origins = n_frames - np.arange(n_frames)
+    centred, power, finish = compiled(loops.centred), compiled(loops.power), compiled(loops.finish)
     total = np.zeros(n_frames)
     per_atom = np.empty((n_atoms, len(grid)), dtype=np.float32)
     for start, stop in _chunks(n_atoms, 3 * 8 * size):
-        displacement = tracks.of_atoms(start, stop)
-        displacement -= displacement.mean(axis=2, keepdims=True)
-        squares = np.einsum("adt,adt->at", displacement, displacement)
-        spectrum = fft.rfft(displacement, size, axis=2, workers=workers, overwrite_x=True)
-        parts = spectrum.view(np.float64).reshape(*spectrum.shape, 2)
-        power = np.einsum("adfc,adfc->af", parts, parts)
-        products = fft.irfft(power, size, axis=1, workers=workers, overwrite_x=True)[:, :n_frames]
-        ends = np.cumsum(squares, axis=1)[:, ::-1] + np.cumsum(squares[:, ::-1], axis=1)[:, ::-1]
-        curves = np.maximum(ends - 2 * products, 0) / origins
-        curves[:, 0] = 0
-        total += curves.sum(axis=0)
-        per_atom[start:stop] = curves[:, grid]
+        paths, squares = np.empty((stop - start, 3, n_frames)), np.empty((stop - start, n_frames))
+        centred(tracks.fractions[:, :, start:stop], tracks.cell, paths, squares)
+        spectrum = fft.rfft(paths, size, axis=2, workers=workers, overwrite_x=True)
+        summed = np.empty((stop - start, spectrum.shape[2]))
+        power(spectrum, summed)
+        products = fft.irfft(summed, size, axis=1, workers=workers, overwrite_x=True)
+        finish(squares, products, grid, total, per_atom[start:stop])
     return total / n_atoms, per_atom
