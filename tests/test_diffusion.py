@@ -180,3 +180,27 @@ def test_plot():
     axes = diffusion_of(brownian(np.random.default_rng(13), 100, 30)).plot()
     assert axes.get_ylabel() == "mean-square displacement (Å²)"
     assert len(axes.lines) == 2
+
+
+def test_values_and_errors_of_kinisi():
+    """McCluskey's Bayesian regression on the same walkers, fitted from the same lag (extra `kinisi`)."""
+    pytest.importorskip("kinisi")
+    import scipp
+    from kinisi.analyze import DiffusionAnalyzer
+    from MDAnalysis.coordinates.memory import MemoryReader
+
+    path = brownian(np.random.default_rng(14), 200, 40) + 500
+    universe = unbounded_universe(path)
+    for attribute in ("names", "types"):
+        universe.add_TopologyAttr(attribute, ["Na"] * 40)
+    box = np.array([1000, 1000, 1000, 90, 90, 90], dtype=np.float32)
+    universe.trajectory = MemoryReader(path.astype(np.float32), order="fac", dt=1.0, dimensions=box)
+    unit = scipp.Unit("ps")
+    step = {"time_step": 1.0 * unit, "step_skip": 1 * scipp.Unit("dimensionless"), "progress": False}
+    theirs = DiffusionAnalyzer.from_universe(universe, specie="Na", **step)
+    ours = diffusion_of(path)
+    theirs.diffusion(ours.window_start * unit, progress=False)
+    samples = scipp.to_unit(theirs.D, "cm^2/s").values
+    error = ours.diffusion.value * ours.relative_variance**0.5
+    assert ours.diffusion.value == pytest.approx(samples.mean(), abs=error)
+    assert error == pytest.approx(samples.std(), rel=0.5)
