@@ -12,6 +12,8 @@ from napos_lmp.analysis.conductivity import NernstEinsteinConductivity, conducti
 from napos_lmp.analysis.diffusion import DiffusionCoefficient
 from napos_lmp.analysis.drift import SpeciesDisplacements
 from napos_lmp.analysis.msd import MeanSquareDisplacement
+from napos_lmp.analysis.quantities_transport import measure_transport
+from napos_lmp.currents import VelocitySums
 from napos_lmp.errors import AnalysisError
 
 T, VOLUME = 800.0, 20.0**3
@@ -104,16 +106,22 @@ def moving(kind, seed=1, frames=2500, atoms=24):
     return opposed + brownian(rng, frames, atoms, 0.5**0.5), 2.0
 
 
-@pytest.mark.parametrize("kind", ["independent", "pairs", "triples", "half locked", "opposed"])
-def test_haven_ratio_from_one_read_of_a_trajectory(kind):
-    """sigma_NE / sigma_collective: 1, 1/2, 1/3; with correlation c between two partners 1 / (1 + c)."""
-    path, expected = moving(kind)
+def walkers_in_a_box(path):
+    """Walkers and as many anions that stand still, in a box of 20 A."""
     atoms = path.shape[1]
     universe = unbounded_universe(
         np.concatenate([path, np.zeros_like(path)], axis=1), symbols=["Na"] * atoms + ["S"] * atoms
     )
     universe.trajectory.dimensions_array = np.tile([20, 20, 20, 90, 90, 90], (len(path), 1)).astype(np.float32)
-    msd = MeanSquareDisplacement(universe, reference="framework").run()
+    return universe
+
+
+@pytest.mark.parametrize("kind", ["independent", "pairs", "triples", "half locked", "opposed"])
+def test_haven_ratio_from_one_read_of_a_trajectory(kind):
+    """sigma_NE / sigma_collective: 1, 1/2, 1/3; with correlation c between two partners 1 / (1 + c)."""
+    path, expected = moving(kind)
+    atoms = path.shape[1]
+    msd = MeanSquareDisplacement(walkers_in_a_box(path), reference="framework").run()
     sodium = DiffusionCoefficient(msd).run()
     single = NernstEinsteinConductivity(sodium, T, {"Na": 1}).run()
     collective = EinsteinHelfandConductivity(msd.collective, T, CHARGES, settled_from=sodium.window_start).run()
@@ -261,3 +269,38 @@ def test_saved_results_and_plot(tmp_path):
     stored = json.loads(json.dumps(found.as_dict()))
     assert set(stored["onsager"]) == {"Na-Na", "Na-S", "S-Na", "S-S"}
     assert found.plot().get_ylabel() == "mean-square charge displacement (e² Å²)"
+
+
+def test_quantities_of_a_stage():
+    """All ways side by side; the current is that of the walkers' own steps."""
+    path = brownian(np.random.default_rng(15), 2000, 20)
+    displacement = MeanSquareDisplacement(walkers_in_a_box(path), reference="framework").run()
+    steps = np.diff(path.sum(axis=1), axis=0)
+    currents = VelocitySums(
+        times=np.arange(len(steps), dtype=np.float64),
+        sums={"Na": steps, "S": np.zeros_like(steps)},
+        n_atoms={"Na": 20, "S": 20},
+        masses={"Na": 22.99, "S": 32.06},
+        charges=CHARGES,
+        expected_rows=len(steps),
+    )
+    found = measure_transport(displacement, T, CHARGES, currents=currents)
+    quantities = {quantity.key: quantity for quantity in found.quantities}
+    truth = FACTOR * 20 * D
+    for key in ("conductivity.collective", "conductivity.green_kubo"):
+        assert quantities[key].low < truth < quantities[key].high
+    for key in ("haven_ratio", "haven_ratio.green_kubo"):
+        assert quantities[key].low < 1 < quantities[key].high
+    assert quantities["transference.Na"].value == pytest.approx(1)
+    assert set(found.tables) == {"msd", "charge_displacement", "green_kubo"}
+    assert [window.species for window in found.windows] == ["Na"]
+    assert quantities["diffusion.S"].refused
+
+
+def test_all_conductivities_are_refused_with_self_diffusion():
+    path = caged(np.random.default_rng(16), 500, 20, 10, 0.5)
+    found = measure_transport(MeanSquareDisplacement(walkers_in_a_box(path)).run(), T, CHARGES)
+    quantities = {quantity.key: quantity for quantity in found.quantities}
+    for key in ("conductivity", "conductivity.collective", "haven_ratio"):
+        assert "no diffusion coefficient of Na" in quantities[key].refused
+    assert found.windows == []
