@@ -99,7 +99,7 @@ def test_run_to_the_end_and_once_more(make_small_deck, tmp_path):
 
 
 def test_interrupt_stops_cleanly_and_resumes(make_small_deck, start_engine, tmp_path):
-    deck = make_small_deck(tmp_path / "deck", melt_ps=0.3)
+    deck = make_small_deck(tmp_path / "deck", melt_ps=0.8)
     engine = start_engine(deck)
     wait_for_step(deck, 30, engine)
     with pytest.raises(DeckBusyError, match=f"is being run by process {engine.pid} on "):
@@ -110,7 +110,7 @@ def test_interrupt_stops_cleanly_and_resumes(make_small_deck, start_engine, tmp_
     assert not (deck / "STOP").exists()
     (segment,) = read_run_record(deck).segments
     assert segment.outcome == "stopped"
-    assert 30 <= segment.last_step < 300
+    assert 30 <= segment.last_step < 800
 
     result = run_deck(deck, progress=False)
     assert (result.outcome, result.segment, result.first_step) == ("complete", 1, segment.last_step)
