@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -40,15 +41,28 @@ class Tracks:
         Shape (frames, 3, atoms), float32.
     cell
         Mean cell, rows in A.
+    first
+        Shape (3, atoms): places in the first frame, in fractions of its cell.
+    indices
+        Shape (atoms,): numbers of the atoms in the Universe.
+    frames
+        Numbers of the frames in the trajectory.
     """
 
     fractions: NDArray[np.float32]
     cell: Floats
+    first: Floats
+    indices: Integers
+    frames: range
 
     def of_atoms(self, start: int, stop: int) -> Floats:
         """Displacements of a range of atoms in A, shape (atoms, 3, frames)."""
         block = np.ascontiguousarray(self.fractions[:, :, start:stop].transpose(2, 1, 0), dtype=np.float64)
         return np.asarray(self.cell.T @ block)
+
+    def beginning(self, n_frames: int) -> Tracks:
+        """The same in the first frames alone."""
+        return dataclasses.replace(self, fractions=self.fractions[:n_frames], frames=self.frames[:n_frames])
 
 
 @dataclass(frozen=True)
@@ -97,6 +111,35 @@ class MeanSquareDisplacementResult(Result):
     def grid(self) -> Integers:
         """Lags in frames, evenly spaced in their logarithm, at which :meth:`per_atom` is known."""
         return self._grid
+
+    def tracks(self, species: str) -> Tracks:
+        """Path of each atom of a species since the first frame."""
+        return self._tracks[self._checked(species)]
+
+    def beginning(self, n_frames: int) -> MeanSquareDisplacementResult:
+        """The same from the first frames alone, as if the run had ended there.
+
+        Raises
+        ------
+        AnalysisError
+            If that is fewer than 3 frames, or more than there are.
+        """
+        if not 3 <= n_frames <= self.n_frames:
+            raise AnalysisError(f"n_frames is {n_frames}; it must be from 3 to {self.n_frames}")
+        tracks = {name: track.beginning(n_frames) for name, track in self._tracks.items()}
+        grid = _grid_of(n_frames)
+        curves = {name: _multi_origin(track, grid) for name, track in tracks.items()}
+        sums = {name: each[:n_frames] for name, each in self.collective.sums.items()}
+        return dataclasses.replace(
+            self,
+            times=self.times[:n_frames],
+            msd={name: curves[name][0] for name in self.species},
+            n_frames=n_frames,
+            collective=dataclasses.replace(self.collective, sums=sums),
+            _grid=grid,
+            _per_atom={name: curves[name][1] for name in self.species},
+            _tracks=tracks,
+        )
 
     def per_atom(self, species: str) -> NDArray[np.float32]:
         """Mean-square displacement of each atom at the lags of `grid` in A^2, shape (atoms, lags)."""
@@ -241,7 +284,7 @@ class MeanSquareDisplacement:
             raise AnalysisError(
                 f"{len(self._frames)} frames are too few for a mean-square displacement; 3 are the least"
             )
-        fractions, sums, cells, times = self._read()
+        fractions, first, sums, cells, times = self._read()
         interval = _uniform_interval(times)
         volumes = np.linalg.det(cells)
         drift = _volume_drift(volumes)
@@ -253,8 +296,11 @@ class MeanSquareDisplacement:
             )
         if not constant and self.reference == "none":
             raise AnalysisError("reference is 'none' in a box that varies; it must be 'system' or 'framework' there")
-        tracks = {name: Tracks(fractions[name], cells.mean(axis=0)) for name in self.species}
-        grid = np.unique(np.geomspace(1, len(times) - 1, _GRID_LAGS).round().astype(np.int64))
+        tracks = {
+            name: Tracks(fractions[name], cells.mean(axis=0), first[:, indices], indices, self._frames)
+            for name, indices in self._indices.items()
+        }
+        grid = _grid_of(len(times))
         curves = {name: _multi_origin(tracks[name], grid) for name in self.species}
         return MeanSquareDisplacementResult(
             species=self.species,
@@ -287,8 +333,11 @@ class MeanSquareDisplacement:
             volume=float(np.linalg.det(cells).mean()) if self._has_box else float("nan"),
         )
 
-    def _read(self) -> tuple[dict[str, NDArray[np.float32]], Floats, Floats, Floats]:
-        """Displacements of each species, and their sums, in fractions of the cell; cells and times of all frames."""
+    def _read(self) -> tuple[dict[str, NDArray[np.float32]], Floats, Floats, Floats, Floats]:
+        """Displacements of each species, first places and sums of displacements; cells and times of all frames.
+
+        All but the last two in fractions of the cell.
+        """
         trajectory = self._universe.trajectory
         trajectory[self._frames[0]]
         boxed = self._has_box
@@ -318,7 +367,7 @@ class MeanSquareDisplacement:
                 take(moved, indices, fractions[name][k])
         if boxed:
             jumps.refuse_wrapped()
-        return fractions, sums, cells, times
+        return fractions, first, sums, cells, times
 
 
 class _Jumps:
@@ -341,6 +390,10 @@ class _Jumps:
                 "write them unwrapped ('dump_modify ID unwrap yes' for a LAMMPS dcd dump, columns xu yu zu for a text "
                 "dump), or add the transformation NoJump of MDAnalysis to the trajectory"
             )
+
+
+def _grid_of(n_frames: int) -> Integers:
+    return np.unique(np.geomspace(1, n_frames - 1, _GRID_LAGS).round().astype(np.int64))
 
 
 def _stop(frames: range) -> int:
