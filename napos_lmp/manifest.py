@@ -58,7 +58,7 @@ class StageRecord(Record):
     """
 
     name: str
-    kind: Literal["minimise", "melt", "quench", "anneal", "equilibrate", "produce", "relax", "strain"]
+    kind: Literal["minimise", "melt", "quench", "anneal", "equilibrate", "produce", "vibrate", "relax", "strain"]
     ensemble: Literal["nvt", "npt", "nve"] | None
     first_step: int
     last_step: int

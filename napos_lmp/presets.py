@@ -26,6 +26,7 @@ from napos_lmp.protocol import (
     Stage,
     Strain,
     Temperature,
+    Vibrate,
 )
 from napos_lmp.yamlfile import check_model
 
@@ -76,7 +77,8 @@ class MeltQuench(_Preset):
 
     The quench keeps the volume of the estimated density; `equilibrate` (npt) then lets the potential choose its own.
     `anneal` (left out unless given), `equilibrate` and `produce` stand at the temperature where the quench ends, unless
-    one is given. Any stage but melt and quench is left out by `null`.
+    one is given. `vibrate` (left out unless given) goes on from the stage before. Any stage but melt and quench is left
+    out by `null`.
     """
 
     DEFAULTS: ClassVar[dict[str, dict[str, Any]]] = {
@@ -86,8 +88,9 @@ class MeltQuench(_Preset):
         "anneal": {"duration_ps": 50.0},
         "equilibrate": {"duration_ps": 50.0},
         "produce": {"duration_ps": 50.0, "dump_ps": 0.1},
+        "vibrate": {},
     }
-    LEFT_OUT: ClassVar[frozenset[str]] = frozenset({"anneal"})
+    LEFT_OUT: ClassVar[frozenset[str]] = frozenset({"anneal", "vibrate"})
 
     preset: Literal["melt-quench"] = "melt-quench"
     name: Name = "melt-quench"
@@ -97,6 +100,7 @@ class MeltQuench(_Preset):
     anneal: Anneal | None
     equilibrate: Equilibrate | None
     produce: Produce | None
+    vibrate: Vibrate | None
 
     def protocols(self) -> list[Protocol]:
         """The one protocol of this preset.
@@ -107,7 +111,7 @@ class MeltQuench(_Preset):
             If the stages do not fit together.
         """
         after = [_at(self.quench.end_temperature_K, stage) for stage in (self.anneal, self.equilibrate, self.produce)]
-        stages = [self.minimise, self.melt, self.quench, *after]
+        stages = [self.minimise, self.melt, self.quench, *after, self.vibrate]
         return [self._protocol(self.name, stages)]
 
 
@@ -115,14 +119,17 @@ class Diffusion(_Preset):
     """Equilibrate and measure at each of several temperatures, every one a deck of its own.
 
     Velocities are drawn anew at each temperature, and `velocities` times there: replicas of one glass. Glasses that are
-    independent come from the seeds of the study. `equilibrate` finds the volume, `produce` keeps it.
+    independent come from the seeds of the study. `equilibrate` finds the volume, `produce` keeps it, and so does
+    `vibrate` (left out unless given), which comes last.
     """
 
     DEFAULTS: ClassVar[dict[str, dict[str, Any]]] = {
         "minimise": {},
         "equilibrate": {"duration_ps": 50.0},
         "produce": {"duration_ps": 500.0, "dump_ps": 0.1, "currents_ps": 0.01},
+        "vibrate": {},
     }
+    LEFT_OUT: ClassVar[frozenset[str]] = frozenset({"vibrate"})
 
     preset: Literal["diffusion"] = "diffusion"
     name: Name = "diffusion"
@@ -131,6 +138,7 @@ class Diffusion(_Preset):
     minimise: Minimise | None
     equilibrate: Equilibrate | None
     produce: Produce
+    vibrate: Vibrate | None
 
     @field_validator("temperatures_K")
     @classmethod
@@ -139,9 +147,9 @@ class Diffusion(_Preset):
             raise ValueError("names a temperature twice")
         return temperatures
 
-    @field_validator("equilibrate", "produce")
+    @field_validator("equilibrate", "produce", "vibrate")
     @classmethod
-    def _without_temperature(cls, stage: Equilibrate | Produce | None) -> Equilibrate | Produce | None:
+    def _without_temperature(cls, stage: Hold | None) -> Hold | None:
         if stage is not None and stage.temperature_K is not None:
             raise ValueError("temperature_K is not for this stage: temperatures_K of the preset gives it")
         return stage
@@ -156,7 +164,7 @@ class Diffusion(_Preset):
         """
         made = []
         for temperature in self.temperatures_K:
-            stages = [self.minimise, _at(temperature, self.equilibrate), _at(temperature, self.produce)]
+            stages = [self.minimise, _at(temperature, self.equilibrate), _at(temperature, self.produce), self.vibrate]
             for number in range(1, self.velocities + 1):
                 which = f"-v{number}" if number > 1 else ""
                 made.append(self._protocol(f"{self.name}-{_padded(temperature)}K{which}", stages))

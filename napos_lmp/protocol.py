@@ -14,7 +14,7 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from napos_lmp.errors import ProtocolError
 
-StageKind = Literal["minimise", "melt", "quench", "anneal", "equilibrate", "produce", "relax", "strain"]
+StageKind = Literal["minimise", "melt", "quench", "anneal", "equilibrate", "produce", "vibrate", "relax", "strain"]
 Ensemble = Literal["nvt", "npt", "nve"]
 
 Temperature = Annotated[float, Field(gt=0, le=10_000, allow_inf_nan=False)]
@@ -124,6 +124,19 @@ class Produce(Hold):
     currents_ps: Duration | None = None
 
 
+class Vibrate(Hold):
+    """A short stage with frames a few steps apart, which the spectrum of the velocities is taken from.
+
+    No thermostat touches the velocities (`nve`), so it goes on at the temperature of the stage before. Frames every
+    4 fs resolve vibrations up to 125 THz, three times those of P-O and B-O bonds.
+    """
+
+    kind: Literal["vibrate"] = "vibrate"
+    ensemble: Literal["nve", "nvt"] = "nve"
+    duration_ps: Duration = 10.0
+    dump_ps: Duration = 0.004
+
+
 class Relax(Stage):
     """Relax the atoms, and the cell to a pressure, to a minimum of the energy: the reference of a `strain`.
 
@@ -152,7 +165,7 @@ class Strain(Stage):
 
 
 AnyStage = Annotated[
-    Minimise | Melt | Quench | Anneal | Equilibrate | Produce | Relax | Strain, Field(discriminator="kind")
+    Minimise | Melt | Quench | Anneal | Equilibrate | Produce | Vibrate | Relax | Strain, Field(discriminator="kind")
 ]
 
 
@@ -282,6 +295,12 @@ class Protocol(RunSettings):
             temperature = before if stage.temperature_K is None else stage.temperature_K
             if temperature is None:
                 raise ProtocolError(f"{place}.temperature_K is missing, and no stage before gives a temperature")
+            if isinstance(stage, Vibrate) and stage.ensemble == "nve" and temperature != before:
+                found = "there is no dynamics before it" if before is None else f"the stage before ends at {before:g} K"
+                raise ProtocolError(
+                    f"{place}.temperature_K is {temperature:g}, and {found}: at constant energy (nve) the atoms "
+                    "keep the temperature they come with"
+                )
             return [(temperature, temperature, stage.duration_ps)]
         assert isinstance(stage, Quench)
         start = before if stage.start_temperature_K is None else stage.start_temperature_K

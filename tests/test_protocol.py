@@ -100,6 +100,21 @@ def test_diffusion_makes_one_protocol_for_each_temperature():
     assert made[0].schedule()[-1].dump_stride == 50
 
 
+@pytest.mark.parametrize(
+    ("preset", "given"), [(MeltQuench, {"quench": {"end_temperature_K": 400}}), (Diffusion, {"temperatures_K": [400]})]
+)
+def test_vibrate_comes_last_at_the_same_temperature_and_changes_nothing_else(preset, given):
+    (without,) = preset.model_validate(given).protocols()
+    (made,) = preset.model_validate({**given, "vibrate": {}}).protocols()
+    assert made.model_dump()["stages"][:-1] == without.model_dump()["stages"]
+    *before, last = made.schedule()
+    assert tuple(before) == without.schedule()
+    assert (last.kind, last.ensemble, last.temperature_start, last.temperature_stop) == ("vibrate", "nve", 400, 400)
+    assert (last.last_step - last.first_step, last.dump_stride) == (10_000, 4)
+    (other,) = preset.model_validate({**given, "timestep_fs": 2, "vibrate": {"dump_ps": 0.006}}).protocols()
+    assert other.schedule()[-1].dump_stride == 3
+
+
 def test_elastic_relaxes_then_strains_all_six_both_ways_one_step_each():
     (made,) = Elastic.model_validate({"strain": {"strain": 0.01}, "start": "mq"}).protocols()
     stages = made.schedule()
@@ -166,6 +181,15 @@ def test_seeds_depend_on_study_seed_and_purpose_and_suit_lammps():
         ("stages: [{kind: melt, temperature_K: 900, duration_ps: 0.5}]", ["500 steps", "dump_ps"]),
         ("stages: [{kind: melt, temperature_K: 900, duration_ps: 0.0001}]", ["less than one step"]),
         ("stages: [{kind: produce, temperature_K: 9, duration_ps: 9, dump_ps: 1, dump_steps: 5}]", ["not both"]),
+        ("stages: [{kind: vibrate, temperature_K: 300}]", ["stages.0 (vibrate).temperature_K is 300", "no dynamics"]),
+        (
+            "stages: [{kind: melt, temperature_K: 900, duration_ps: 1}, {kind: vibrate, temperature_K: 300}]",
+            ["stages.1 (vibrate).temperature_K is 300", "ends at 900 K", "nve"],
+        ),
+        (
+            "stages: [{kind: melt, temperature_K: 900, duration_ps: 1}, {kind: vibrate, dump_ps: null}]",
+            ["stages.1.dump_ps"],
+        ),
         ("{timestep_fs: 0, stages: [{kind: melt}]}", ["timestep_fs is 0"]),
         ("stages: []", ["stages", "at least 1"]),
     ],
@@ -184,6 +208,8 @@ def test_refused_protocols_name_field_value_and_what_is_allowed(text, parts):
         ("temperatures_K: [300, 300]", Diffusion, ["temperatures_K", "twice"]),
         ("temperatures_K: []", Diffusion, ["temperatures_K"]),
         ("produce: {temperature_K: 500}", Diffusion, ["produce", "temperatures_K"]),
+        ("vibrate: {temperature_K: 500}", Diffusion, ["vibrate", "temperatures_K"]),
+        ("vibrate: {ensemble: npt}", MeltQuench, ["vibrate.ensemble is 'npt'", "'nve'"]),
         ("cool: {ensemble: nvt}", Cooling, ["cool", "'nvt'", "'npt'"]),
         ("strain: null", Elastic, ["strain"]),
         ("minimise: {}", Elastic, ["minimise"]),
