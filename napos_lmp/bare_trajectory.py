@@ -6,6 +6,7 @@ text dumps and XYZ files are read here, faster than by MDAnalysis and with their
 
 from __future__ import annotations
 
+import math
 import re
 import warnings
 from collections.abc import Sequence
@@ -29,6 +30,8 @@ _ATOM_STYLES = {
 }
 _XYZ = (".xyz", ".extxyz")
 _MOST_LISTED = 12
+_TRUE_TIMES = ("XTC", "TRR")
+_SAME_INTERVAL = 1e-3
 
 
 @dataclass(frozen=True)
@@ -64,7 +67,11 @@ class _Labels:
 
 
 def open_trajectory(
-    path: str | Path, *, elements: Sequence[str] | None = None, topology: str | Path | None = None
+    path: str | Path,
+    *,
+    elements: Sequence[str] | None = None,
+    topology: str | Path | None = None,
+    frame_ps: float | None = None,
 ) -> BareTrajectory:
     """Open a trajectory of any kind.
 
@@ -78,14 +85,19 @@ def open_trajectory(
     topology
         File with the types or elements of the same atoms in the order of their ids: a LAMMPS data file, or any that
         MDAnalysis reads.
+    frame_ps
+        Time between frames in ps. Most files do not know theirs, so without it the times of the frames mean nothing.
 
     Raises
     ------
     TrajectoryError
-        If a file cannot be read or holds no frame, the two are of different sizes, the elements are not known, or
-        `elements` has an unknown symbol or not one for each type.
+        If a file cannot be read or holds no frame, the two are of different sizes, the elements are not known,
+        `elements` has an unknown symbol or not one for each type, or `frame_ps` is not positive or contradicts the
+        steps or times of the file.
     """
     path = Path(path)
+    if frame_ps is not None and not 0 < frame_ps < math.inf:
+        raise TrajectoryError(f"frame_ps is {frame_ps:g}; the time between frames in ps must be positive")
     if not path.is_file():
         raise TrajectoryError(f"{path} is no file; give a trajectory, a deck or a study")
     if path.stat().st_size == 0:
@@ -94,15 +106,20 @@ def open_trajectory(
     if beginning(path, 5) == b"ITEM:":
         dump = LammpsDump(path)
         own = _Labels(path.name, dump.n_atoms, dump.types, dump.names)
-        return _from_text(dump, own, over, elements)
+        return _from_text(dump, own, over, elements, frame_ps)
     if unpacked_suffix(path) in _XYZ:
         frames = ExtendedXyz(path)
-        return _from_text(frames, _Labels(path.name, frames.n_atoms, frames.names, frames.names), over, elements)
-    return _from_mdanalysis(path, over, elements)
+        own = _Labels(path.name, frames.n_atoms, frames.names, frames.names)
+        return _from_text(frames, own, over, elements, frame_ps)
+    return _from_mdanalysis(path, over, elements, frame_ps)
 
 
 def _from_text(
-    frames: LammpsDump | ExtendedXyz, own: _Labels, over: _Labels | None, given: Sequence[str] | None
+    frames: LammpsDump | ExtendedXyz,
+    own: _Labels,
+    over: _Labels | None,
+    given: Sequence[str] | None,
+    frame_ps: float | None,
 ) -> BareTrajectory:
     import MDAnalysis
 
@@ -113,23 +130,38 @@ def _from_text(
     symbols, source = _elements(over or own, given)
     universe = MDAnalysis.Universe.empty(len(symbols), trajectory=False)
     universe.add_TopologyAttr("elements", symbols)
-    universe.trajectory = TextReader(frames)
+    universe.trajectory = TextReader(frames, frame_ps)
     return BareTrajectory(frames.path, universe, source, tuple(frames.messages))
 
 
-def _from_mdanalysis(path: Path, over: _Labels | None, given: Sequence[str] | None) -> BareTrajectory:
+def _from_mdanalysis(
+    path: Path, over: _Labels | None, given: Sequence[str] | None, frame_ps: float | None
+) -> BareTrajectory:
     universe = _universe(path)
     own = _labels_of(universe, path.name)
     if over is not None and over.n_atoms != own.n_atoms:
         raise TrajectoryError(f"{path} has {own.n_atoms} atoms, the topology {over.source} {over.n_atoms}")
     if not hasattr(universe, "trajectory") or len(universe.trajectory) == 0:
         raise TrajectoryError(f"{path} holds no frame; at least one is needed")
+    if frame_ps is not None and not _knows_times(universe.trajectory, path, frame_ps):
+        universe = _universe(path, dt=frame_ps)
     symbols, source = _elements(over or own, given)
     if hasattr(universe.atoms, "elements"):
         universe.atoms.elements = symbols
     else:
         universe.add_TopologyAttr("elements", symbols)
     return BareTrajectory(path, universe, source, ())
+
+
+def _knows_times(trajectory: Any, path: Path, frame_ps: float) -> bool:
+    """Whether the file holds true times, as LAMMPS's DCD does not; refused where they contradict `frame_ps`."""
+    if len(trajectory) < 2 or trajectory.format not in _TRUE_TIMES:
+        return False
+    first, second = (float(trajectory[k].time) for k in (0, 1))
+    trajectory[0]
+    if abs(second - first - frame_ps) > _SAME_INTERVAL * frame_ps:
+        raise TrajectoryError(f"frame_ps is {frame_ps:g}; {path} says that its frames are {second - first:g} ps apart")
+    return True
 
 
 def _universe(path: Path, **options: Any) -> Any:

@@ -1,7 +1,8 @@
 """LAMMPS text dumps of any custom format, read frame by frame with atoms in the order of their ids.
 
 Understood are wrapped, unwrapped and scaled coordinates, orthogonal, triclinic and general triclinic boxes, atoms in
-any order and any other columns. A frame that is cut short, as by a killed run, is left out.
+any order and any other columns. Wrapped coordinates with image flags beside them are unwrapped. A frame that is cut
+short, as by a killed run, is left out.
 """
 
 from __future__ import annotations
@@ -23,7 +24,10 @@ Integers = NDArray[np.int64]
 _START = b"ITEM: TIMESTEP"
 _ATOMS = b"ITEM: ATOMS"
 _ANGSTROM_UNITS = ("metal", "real")
-_CONVENTIONS = (("xu", "yu", "zu"), ("x", "y", "z"), ("xsu", "ysu", "zsu"), ("xs", "ys", "zs"))
+_UNWRAPPED = (("xu", "yu", "zu"), ("xsu", "ysu", "zsu"))
+_WRAPPED = (("x", "y", "z"), ("xs", "ys", "zs"))
+_CONVENTIONS = (*_UNWRAPPED, *_WRAPPED)
+_IMAGES = ("ix", "iy", "iz")
 _NAMES = ("element", "typelabel")
 _UNITS = re.compile(rb"ITEM: UNITS\s+(\S+)")
 
@@ -117,12 +121,14 @@ class LammpsDump:
                 f"{header.where} has no positions: none of {', '.join(' '.join(names) for names in _CONVENTIONS)} "
                 f"is among its columns {' '.join(header.columns)}"
             )
-        table = numbers_of(lines, [header.columns.index(name) for name in (*kinds, *place)], header.where)
-        positions = table[:, len(kinds) :]
+        images = _IMAGES if place in _WRAPPED and set(_IMAGES) <= set(header.columns) else ()
+        table = numbers_of(lines, [header.columns.index(name) for name in (*kinds, *place, *images)], header.where)
         columns: dict[str, Integers] = {name: table[:, k].astype(np.int64) for k, name in enumerate(kinds)}
         order = self._checked_order(header, columns, lines)
-        positions = _placed(positions if order is None else positions[order], place, header)
-        return TextFrame(header.step, positions, upright(header.box) if header.general else header.box)
+        table = table[:, len(kinds) :] if order is None else table[order, len(kinds) :]
+        box = upright(header.box) if header.general else header.box
+        positions = _placed(table[:, :3], place, header)
+        return TextFrame(header.step, positions + table[:, 3:] @ box if images else positions, box)
 
     def _index(self) -> list[int]:
         """Where each whole frame begins."""

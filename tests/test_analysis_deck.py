@@ -107,6 +107,17 @@ class TestDiffusion:
         assert found.value == pytest.approx(factor * diffusion[1].get("diffusion.Na").value, rel=0.01)
 
 
+    def test_charges_of_the_user_count_until_the_formal_ones_are_asked_for(self, diffusion):
+        folder, formal = diffusion
+        halved = analyse_deck(folder, charges={"Na": 0.5, "P": 2.5, "S": -1, "O": -1})
+        assert halved.charges == {"Na": 0.5, "P": 2.5, "S": -1}
+        assert halved.get("conductivity").value == pytest.approx(formal.get("conductivity").value / 4)
+        with pytest.raises(AnalysisError, match="they must sum to zero"):
+            analyse_deck(folder, charges={"Na": 1, "P": 5, "S": -1})
+        assert read_deck_result(folder) == halved
+        assert analyse_deck(folder) == formal
+
+
 class TestKeeping:
     def test_second_call_reads_and_force_measures_again(self, glass):
         folder, result = glass

@@ -259,7 +259,7 @@ class TestAnalysis:
         assert result.get("peak.P-S").value == pytest.approx(2.05, abs=0.05)
         assert result.get("density").value == pytest.approx(2.2, abs=0.02)
         assert result.result.n_frames == result.result.used_frames == 4
-        assert "time step" in result.result.refusals["transport"]
+        assert "--frame-ps" in result.result.refusals["transport"]
         folder = crystal_dump.with_name("crystal-analysis")
         assert json.loads((folder / "analysis.json").read_text()) == result.model_dump(mode="json")
         assert {*result.result.files.values(), "analysis.json"} == {path.name for path in folder.iterdir()}

@@ -5,8 +5,13 @@ import pytest
 from walkers import brownian, caged, diffusion_of, unbounded_universe
 
 from napos_lmp.analysis.base import Estimate
+from napos_lmp.analysis.msd import MeanSquareDisplacement
 from napos_lmp.analysis.run_length import RunLengthConvergence, plan_run_length
 from napos_lmp.errors import AnalysisError
+
+
+def displacements_of(positions):
+    return MeanSquareDisplacement(unbounded_universe(positions), reference="none").run()
 
 
 def test_plan_of_a_short_run_holds_for_the_long_one():
@@ -43,8 +48,8 @@ def test_impossible_plans(estimate, length, target, message):
 
 
 def test_longer_parts_know_more():
-    universe = unbounded_universe(brownian(np.random.default_rng(2), 1601, 20))
-    result = RunLengthConvergence(universe, reference="none").run()
+    displacements = displacements_of(brownian(np.random.default_rng(2), 1601, 20))
+    result = RunLengthConvergence(displacements).run()
     assert result.lengths.tolist() == [199, 399, 799, 1600]
     widths = np.array([each.relative_error for each in result.diffusion])
     assert np.all(np.diff(widths) < 0)
@@ -53,16 +58,27 @@ def test_longer_parts_know_more():
     assert next(iter(result.columns())) == "length_ps"
 
 
+def test_beginning_is_the_run_that_ended_there():
+    path = brownian(np.random.default_rng(5), 400, 6)
+    part, short = displacements_of(path).beginning(150), displacements_of(path[:150])
+    np.testing.assert_allclose(part.msd["Na"], short.msd["Na"], rtol=1e-12)
+    np.testing.assert_array_equal(part.per_atom("Na"), short.per_atom("Na"))
+    np.testing.assert_array_equal(part.collective.sums["Na"], short.collective.sums["Na"])
+    assert (part.n_frames, part.times[-1]) == (150, 149)
+    with pytest.raises(AnalysisError, match="n_frames is 401; it must be from 3 to 400"):
+        displacements_of(path).beginning(401)
+
+
 def test_parts_that_give_nothing_say_why():
-    universe = unbounded_universe(brownian(np.random.default_rng(3), 60, 20, step=2.0))
-    result = RunLengthConvergence(universe, reference="none", parts=(0.2, 1.0)).run()
+    displacements = displacements_of(brownian(np.random.default_rng(3), 60, 20, step=2.0))
+    result = RunLengthConvergence(displacements, parts=(0.2, 1.0)).run()
     assert np.isnan(result.diffusion[0].value)
     assert "frames are too few" in next(iter(result.refusals.values()))
-    still = unbounded_universe(caged(np.random.default_rng(4), 200, 10, 5.0, 0.3))
+    still = displacements_of(caged(np.random.default_rng(4), 200, 10, 5.0, 0.3))
     with pytest.raises(AnalysisError, match="no part of the run gives a diffusion coefficient"):
-        RunLengthConvergence(still, reference="none").run()
+        RunLengthConvergence(still).run()
 
 
 def test_parts_must_rise():
     with pytest.raises(AnalysisError, match="must rise"):
-        RunLengthConvergence(unbounded_universe(np.zeros((3, 1, 3))), parts=(1.0, 0.5))
+        RunLengthConvergence(displacements_of(np.zeros((3, 1, 3))), parts=(1.0, 0.5))

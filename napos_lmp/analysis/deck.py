@@ -7,7 +7,7 @@ is measured on each production. A measurement that the data do not support is re
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -18,12 +18,12 @@ from numpy.typing import ArrayLike, NDArray
 import napos_lmp
 from napos_lmp.analysis.averages import mean_estimate
 from napos_lmp.analysis.base import Result
+from napos_lmp.analysis.conductivity import checked_charges
 from napos_lmp.analysis.elastic import ElasticConstants
 from napos_lmp.analysis.frames import checked_workers
-from napos_lmp.analysis.msd import MeanSquareDisplacement
+from napos_lmp.analysis.motion import measure_motion
 from napos_lmp.analysis.quantities import refused
 from napos_lmp.analysis.quantities_response import elastic_quantities, thermal_quantities
-from napos_lmp.analysis.quantities_transport import measure_transport
 from napos_lmp.analysis.results import (
     ANALYSIS_FOLDER,
     ANALYSIS_VERSION,
@@ -36,7 +36,6 @@ from napos_lmp.analysis.results import (
     read_deck_result,
     write_result,
 )
-from napos_lmp.analysis.run_length import RunLengthConvergence
 from napos_lmp.analysis.structure import StructureOptions, measure_structure
 from napos_lmp.analysis.thermal import read_cooling_curve
 from napos_lmp.currents import VelocitySums
@@ -47,9 +46,6 @@ from napos_lmp.trajectory import DeckTrajectory
 
 Progress = Callable[[str], None]
 Floats = NDArray[np.float64]
-
-MOBILE = "Na"
-"""The ion whose conductivity is measured; the framework is taken to stand still."""
 
 _STEADY = ("anneal", "equilibrate", "produce")
 _THERMO_COLUMNS = {
@@ -63,6 +59,7 @@ _THERMO_COLUMNS = {
 def analyse_decks(
     decks: Sequence[Path],
     *,
+    charges: Mapping[str, float] | None = None,
     force: bool = False,
     workers: int | None = None,
     progress: Callable[[int, int, str], None] | None = None,
@@ -78,14 +75,19 @@ def analyse_decks(
             if progress:
                 progress(done, len(decks), f"{what}, {deck}")
 
-        results.append(analyse_deck(deck, force=force, workers=workers, progress=show))
+        results.append(analyse_deck(deck, charges=charges, force=force, workers=workers, progress=show))
     if progress:
         progress(len(decks), len(decks), "")
     return results
 
 
 def analyse_deck(
-    deck: str | Path, *, force: bool = False, workers: int | None = None, progress: Progress | None = None
+    deck: str | Path,
+    *,
+    charges: Mapping[str, float] | None = None,
+    force: bool = False,
+    workers: int | None = None,
+    progress: Progress | None = None,
 ) -> DeckResult:
     """Measure what a deck's trajectory and logs support, and save it in the deck's folder ``analysis``.
 
@@ -96,6 +98,8 @@ def analyse_deck(
     ----------
     deck
         The deck's folder; its run may be unfinished.
+    charges
+        Charge number of every element for the conductivity; None takes the formal ones of the manifest.
     force
         Measure again even so.
     workers
@@ -108,7 +112,7 @@ def analyse_deck(
     DeckError
         If the folder is no deck.
     AnalysisError
-        If the number of workers is below 1.
+        If the number of workers is below 1, an element has no charge, or the charges do not sum to zero.
     TrajectoryError
         If its trajectory contradicts its manifest.
     """
@@ -116,11 +120,13 @@ def analyse_deck(
     trajectory = DeckTrajectory(folder)
     inputs = _inputs(trajectory)
     digest = sha256_of(folder / MANIFEST_NAME)
-    if not force and (known := _up_to_date(folder, digest, inputs)) is not None:
-        return known
-    analysis = _DeckAnalysis(trajectory, checked_workers(workers), progress or (lambda _: None))
-    analysis.measure()
     manifest = trajectory.manifest
+    formal = manifest.structure.charges
+    chosen = formal if charges is None else checked_charges(charges, manifest.structure.counts)
+    if not force and (known := _up_to_date(folder, digest, inputs, chosen)) is not None:
+        return known
+    analysis = _DeckAnalysis(trajectory, chosen, checked_workers(workers), progress or (lambda _: None))
+    analysis.measure()
     result = DeckResult(
         program_version=napos_lmp.__version__,
         analysis_version=ANALYSIS_VERSION,
@@ -129,6 +135,7 @@ def analyse_deck(
         seed=manifest.seed,
         manifest_sha256=digest,
         inputs=inputs,
+        charges=chosen,
         last_step=analysis.last_step,
         complete=(folder / manifest.final_structure).is_file(),
         thermo="thermo.csv" if "thermo.csv" in analysis.tables else None,
@@ -166,8 +173,11 @@ class _StageDraft:
 class _DeckAnalysis:
     """One pass over a deck; `measure` fills the drafts and the tables."""
 
-    def __init__(self, trajectory: DeckTrajectory, workers: int, progress: Progress) -> None:
+    def __init__(
+        self, trajectory: DeckTrajectory, charges: Mapping[str, float], workers: int, progress: Progress
+    ) -> None:
         self._trajectory = trajectory
+        self._charges = charges
         self._manifest = trajectory.manifest
         self._workers = workers
         self._progress = progress
@@ -292,7 +302,7 @@ class _DeckAnalysis:
         draft.facts["used_frames"] = len(universe.trajectory)
         self._measure_structure(draft, universe)
         if draft.record.kind == "produce":
-            self._measure_transport(draft, universe)
+            self._measure_motion(draft, universe)
 
     def _measure_structure(self, draft: _StageDraft, universe: Any) -> None:
         name = draft.record.name
@@ -304,22 +314,21 @@ class _DeckAnalysis:
         draft.quantities.extend(found.quantities)
         draft.refusals.update(found.refusals)
 
-    def _measure_transport(self, draft: _StageDraft, universe: Any) -> None:
-        self._progress(f"{draft.record.name}: mean-square displacements")
-        try:
-            displacements = MeanSquareDisplacement(universe).run()
-        except AnalysisError as error:
-            draft.refusals["transport"] = str(error)
-            return
+    def _measure_motion(self, draft: _StageDraft, universe: Any) -> None:
+        name = draft.record.name
         temperature = float(draft.facts.get("measured_temperature_K") or draft.record.temperature_stop_K or 0)
-        charges = self._manifest.structure.charges
-        found = measure_transport(displacements, temperature, charges, mobile=MOBILE, currents=self._currents(draft))
+        found = measure_motion(
+            universe,
+            temperature,
+            self._charges,
+            currents=self._currents(draft),
+            progress=lambda what: self._progress(f"{name}: {what}"),
+        )
         for measurement, result in found.tables.items():
             self._save(draft, measurement, result)
         draft.quantities.extend(found.quantities)
         draft.windows.extend(found.windows)
-        if any(window.species == MOBILE for window in draft.windows):
-            self._save(draft, "run_length", RunLengthConvergence(universe, MOBILE).run())
+        draft.refusals.update(found.refusals)
 
     def _currents(self, draft: _StageDraft) -> VelocitySums | None:
         """Sums of velocities that the stage wrote, if it was told to."""
@@ -351,12 +360,15 @@ def _inputs(trajectory: DeckTrajectory) -> dict[str, InputFile]:
     }
 
 
-def _up_to_date(folder: Path, digest: str, inputs: dict[str, InputFile]) -> DeckResult | None:
+def _up_to_date(
+    folder: Path, digest: str, inputs: dict[str, InputFile], charges: dict[str, float]
+) -> DeckResult | None:
+    """The analysis that is there, if nothing has changed since."""
     try:
         known = read_deck_result(folder)
     except AnalysisError:
         return None
-    if known is None or known.manifest_sha256 != digest or known.inputs != inputs:
+    if known is None:
         return None
-    is_ours = known.program_version == napos_lmp.__version__ and known.analysis_version == ANALYSIS_VERSION
-    return known if is_ours else None
+    measured = (known.manifest_sha256, known.inputs, known.charges, known.program_version, known.analysis_version)
+    return known if measured == (digest, inputs, charges, napos_lmp.__version__, ANALYSIS_VERSION) else None

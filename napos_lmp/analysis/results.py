@@ -112,8 +112,9 @@ class DeckResult(Record):
     """All that was measured on one deck.
 
     `analysis_version` is the ANALYSIS_VERSION that measured it, 1 where it is not said. `manifest_sha256` is of
-    ``deck.json``. `last_step` is the newest step in the logs and trajectories, None for a deck that has not been
-    started. `thermo` is the CSV of the thermodynamic output of all stages, None where there is none.
+    ``deck.json``. `charges` are those of the conductivity, by element. `last_step` is the newest step in the logs and
+    trajectories, None for a deck that has not been started. `thermo` is the CSV of the thermodynamic output of all
+    stages, None where there is none.
     """
 
     schema_version: Literal[1] = 1
@@ -124,6 +125,7 @@ class DeckResult(Record):
     seed: int
     manifest_sha256: str
     inputs: dict[str, InputFile]
+    charges: dict[str, float] = Field(default_factory=dict)
     last_step: int | None
     complete: bool
     thermo: str | None = None

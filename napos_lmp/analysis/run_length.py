@@ -12,8 +12,7 @@ from numpy.typing import ArrayLike
 
 from napos_lmp.analysis.base import Estimate, Floats, Result, plot_axes
 from napos_lmp.analysis.diffusion import DiffusionCoefficient
-from napos_lmp.analysis.drift import Reference
-from napos_lmp.analysis.msd import MeanSquareDisplacement
+from napos_lmp.analysis.msd import MeanSquareDisplacementResult
 from napos_lmp.errors import AnalysisError
 
 
@@ -132,28 +131,23 @@ class RunLengthConvergence:
 
     Parameters
     ----------
-    source
-        MDAnalysis Universe with unwrapped positions.
+    displacements
+        Of the whole run.
     species
         Element.
     parts
         Shares of the run, rising to 1.
-    reference
-        What is held still; see :class:`napos_lmp.analysis.msd.MeanSquareDisplacement`.
     """
 
     def __init__(
         self,
-        source: Any,
+        displacements: MeanSquareDisplacementResult,
         species: str = "Na",
         parts: Sequence[float] = (0.125, 0.25, 0.5, 1.0),
-        *,
-        reference: Reference = "system",
     ) -> None:
         if not parts or any(not 0 < part <= 1 for part in parts) or list(parts) != sorted(set(parts)):
             raise AnalysisError(f"parts are {list(parts)}; they must rise, above 0 and up to 1")
-        self._source, self.species, self._parts = source, species, tuple(parts)
-        self._reference: Reference = reference
+        self._displacements, self.species, self._parts = displacements, species, tuple(parts)
 
     def run(self) -> RunLengthResult:
         """Measure each part.
@@ -163,16 +157,14 @@ class RunLengthConvergence:
         AnalysisError
             If no part of the run gives a diffusion coefficient.
         """
-        trajectory = self._source.universe.trajectory
-        nothing = float("nan")
+        whole, nothing = self._displacements, float("nan")
         lengths, found, refusals = [], [], {}
         for part in self._parts:
-            stop = max(2, round(part * len(trajectory)))
-            length = float((stop - 1) * trajectory.dt)
+            n_frames = max(3, round(part * whole.n_frames))
+            length = (n_frames - 1) * whole.frame_interval
             lengths.append(length)
             try:
-                msd = MeanSquareDisplacement(self._source, stop=stop, reference=self._reference).run()
-                found.append(DiffusionCoefficient(msd, self.species).run().diffusion)
+                found.append(DiffusionCoefficient(whole.beginning(n_frames), self.species).run().diffusion)
             except AnalysisError as error:
                 refusals[f"{length:g}"] = str(error)
                 found.append(Estimate(nothing, nothing, nothing, "cm^2/s", note=str(error)))

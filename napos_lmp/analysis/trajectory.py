@@ -1,9 +1,9 @@
-"""The structure of a trajectory that no deck of ours wrote, saved as that of a deck's stage is."""
+"""Structure and transport of a trajectory that no deck of ours wrote, saved as those of a deck's stage are."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
@@ -13,16 +13,19 @@ from pydantic import Field
 import napos_lmp
 from napos_lmp.analysis.averages import mean_estimate
 from napos_lmp.analysis.base import AtomSet, checked_atoms, checked_box, checked_frames
+from napos_lmp.analysis.conductivity import checked_charges
+from napos_lmp.analysis.motion import measure_motion
 from napos_lmp.analysis.neighbours import box_heights
 from napos_lmp.analysis.network import Network
+from napos_lmp.analysis.quantities_transport import TransportMeasurement
 from napos_lmp.analysis.results import ANALYSIS_VERSION, RESULT_NAME, InputFile, Quantity, StageResult, write_result
 from napos_lmp.analysis.structure import Progress, StructureOptions, measure_structure
 from napos_lmp.bare_trajectory import BareTrajectory, open_trajectory
-from napos_lmp.composition import Composition
+from napos_lmp.composition import FORMAL_CHARGES, Composition
 from napos_lmp.errors import AnalysisError, CompositionError, TrajectoryError
 from napos_lmp.records import Record, read_record
 
-NO_TRANSPORT = "not measured: it needs unwrapped coordinates and a time step, for which only a deck vouches"
+NO_TRANSPORT = "not measured: it needs the time between frames (--frame-ps) and the temperature (--temperature)"
 _U_PER_A3_IN_G_PER_CM3 = 1.66053906660
 
 
@@ -59,19 +62,27 @@ def analyse_trajectory(
     *,
     elements: list[str] | None = None,
     topology: str | Path | None = None,
+    frame_ps: float | None = None,
+    temperature: float | None = None,
+    charges: Mapping[str, float] | None = None,
     out: str | Path | None = None,
     options: StructureOptions | None = None,
     force: bool = False,
     progress: Progress | None = None,
 ) -> TrajectoryResult:
-    """Measure the structure of a trajectory; save ``analysis.json`` and one CSV for each curve, whole or not at all.
+    """Measure structure and transport of a trajectory; save ``analysis.json`` and one CSV for each curve.
 
-    An analysis of the same files with the same settings and the same version of the program is returned as it is.
+    All is written or nothing. An analysis of the same files with the same settings and the same version of the program
+    is returned as it is.
 
     Parameters
     ----------
     path, elements, topology
         As :func:`~napos_lmp.bare_trajectory.open_trajectory`.
+    frame_ps, temperature
+        Time between frames in ps and mean temperature in K. Transport is measured where both are given.
+    charges
+        Charge number of every element; formal ones by default.
     out
         Folder of the results; NAME-analysis beside the trajectory by default.
     options
@@ -84,22 +95,25 @@ def analyse_trajectory(
     Raises
     ------
     TrajectoryError
-        If the trajectory cannot be read or its elements are not known.
+        If the trajectory cannot be read, its elements are not known, or `frame_ps` contradicts it.
     AnalysisError
-        If the frames, formers, anions or cutoffs that were asked for are not there, a frame has no box, all frames are
-        identical, or `out` holds something else than an analysis.
+        If one of `frame_ps` and `temperature` is given without the other, or charges without them; if an element has no
+        charge, or they do not sum to zero; if the frames, formers, anions or cutoffs that were asked for are not there,
+        a frame has no box, all frames are identical, or `out` holds something else than an analysis.
     """
     path, options = Path(path), options or StructureOptions()
     folder = default_folder(path) if out is None else Path(out)
     _refuse_foreign(folder)
     inputs = _inputs(path, topology)
-    settings = _settings(elements, topology, options)
+    motion = _checked_motion(frame_ps, temperature, charges)
+    settings = _settings(elements, topology, options) | motion
     if not force and (known := _up_to_date(folder, inputs, settings)) is not None:
         return known
-    opened = open_trajectory(path, elements=elements, topology=topology)
+    opened = open_trajectory(path, elements=elements, topology=topology, frame_ps=frame_ps)
     try:
         atoms = checked_atoms(opened.universe)
-        stage = _measure(opened, atoms, options, progress)
+        moved = _measure_motion(opened, atoms, options, motion, progress)
+        stage = _measure(opened, atoms, options, moved, progress)
     except AnalysisError as error:
         raise AnalysisError(f"{path}: {error}") from None
     except OSError as error:
@@ -114,7 +128,7 @@ def analyse_trajectory(
         elements_from=opened.elements_from,
         inputs=inputs,
         settings=settings,
-        result=StageResult(stage="trajectory", kind="trajectory", temperature_K=None, **stage),
+        result=StageResult(stage="trajectory", kind="trajectory", temperature_K=temperature, **stage),
     )
     write_result(folder, result, tables)
     return result
@@ -154,8 +168,37 @@ def analyse_trajectories(
     return results
 
 
+def _checked_motion(
+    frame_ps: float | None, temperature: float | None, charges: Mapping[str, float] | None
+) -> dict[str, Any]:
+    """What transport needs; nothing where it is not asked for."""
+    if frame_ps is None and temperature is None and charges is None:
+        return {}
+    if frame_ps is None:
+        raise AnalysisError("frame_ps is missing: transport needs the time between frames in ps (--frame-ps)")
+    if temperature is None:
+        raise AnalysisError("temperature is missing: transport needs the mean temperature in K (--temperature)")
+    if not 0 < temperature < math.inf:
+        raise AnalysisError(f"temperature is {temperature:g} K; it must be positive")
+    return {"frame_ps": frame_ps, "temperature": temperature} | ({"charges": dict(charges)} if charges else {})
+
+
+def _measure_motion(
+    opened: BareTrajectory, atoms: AtomSet, options: StructureOptions, motion: dict[str, Any], progress: Progress | None
+) -> TransportMeasurement:
+    if not motion:
+        return TransportMeasurement(refusals={"transport": NO_TRANSPORT})
+    charges = checked_charges(motion.get("charges", FORMAL_CHARGES), atoms.counts)
+    frames = slice(options.start, options.stop, options.step)
+    return measure_motion(opened.universe, motion["temperature"], charges, frames=frames, progress=progress)
+
+
 def _measure(
-    opened: BareTrajectory, atoms: AtomSet, options: StructureOptions, progress: Progress | None
+    opened: BareTrajectory,
+    atoms: AtomSet,
+    options: StructureOptions,
+    moved: TransportMeasurement,
+    progress: Progress | None,
 ) -> dict[str, Any]:
     trajectory = opened.universe.trajectory
     frames = checked_frames(trajectory, *options.slice(len(trajectory)))
@@ -167,11 +210,12 @@ def _measure(
         "n_frames": len(trajectory),
         "expected_frames": len(trajectory),
         "used_frames": len(frames),
-        "quantities": (_density(trajectory, frames, atoms), *found.quantities),
-        "files": {name: f"{name}.csv" for name in found.tables},
-        "refusals": {**found.refusals, "transport": NO_TRANSPORT},
+        "quantities": (_density(trajectory, frames, atoms), *found.quantities, *moved.quantities),
+        "windows": tuple(moved.windows),
+        "files": {name: f"{name}.csv" for name in (*found.tables, *moved.tables)},
+        "refusals": found.refusals | moved.refusals,
         "messages": opened.messages,
-        "tables": {f"{name}.csv": table for name, table in found.tables.items()},
+        "tables": {f"{name}.csv": table for name, table in (*found.tables.items(), *moved.tables.items())},
     }
 
 

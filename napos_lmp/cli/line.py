@@ -124,6 +124,13 @@ def analyse(
     topology: Annotated[
         Path | None, typer.Option(help="File that names the atoms of a trajectory, such as a LAMMPS data file.")
     ] = None,
+    frame_ps: Annotated[
+        float | None, typer.Option(help="Time between frames of a trajectory in ps; with it, transport is measured.")
+    ] = None,
+    temperature: Annotated[float | None, typer.Option(help="Mean temperature of a trajectory in K.")] = None,
+    charges: Annotated[
+        str | None, typer.Option(help="Charge numbers for the conductivity, such as Na=1,P=5,S=-2; formal by default.")
+    ] = None,
     out: Annotated[Path | None, typer.Option(help="Folder for a trajectory's results: NAME-analysis.")] = None,
     start: Annotated[int | None, typer.Option(help="First frame of a trajectory, from 0.")] = None,
     stop: Annotated[int | None, typer.Option(help="Frame to stop before.")] = None,
@@ -135,26 +142,43 @@ def analyse(
     force: Annotated[bool, typer.Option(help="Analyse again although nothing changed.")] = False,
     as_json: Json = False,
 ) -> None:
-    """Measure structure and transport of decks that have run, or the structure of any trajectory."""
+    """Measure structure and transport of decks that have run, or of any trajectory."""
     from napos_lmp.analysis.deck import analyse_decks
     from napos_lmp.analysis.trajectory import analyse_trajectories
-    from napos_lmp.cli.trajectories import refuse_for_decks, split_paths, structure_options
+    from napos_lmp.cli.trajectories import charges_of, refuse_for_decks, split_paths, structure_options
     from napos_lmp.study import deck_folders
 
     folders, files, symbols = split_paths(paths, elements)
     frames = (start, stop, step)
+    numbers = charges_of(charges)
     options = structure_options(frames, cutoff or (), formers, anions, workers)
     decks = deck_folders(folders)
     if decks:
         refuse_for_decks(
             {"elements": symbols, "topology": topology, "out": out, "cutoff": cutoff, "formers": formers}
-            | {"anions": anions, "start": start is not None, "stop": stop is not None, "step": step is not None}
+            | {
+                "frame-ps": frame_ps,
+                "temperature": temperature,
+                "anions": anions,
+                "start": start is not None,
+                "stop": stop is not None,
+                "step": step is not None,
+            }
         )
     with counted_progress("analysed") as show:
-        results = [*analyse_decks(decks, force=force, workers=workers, progress=show)] if decks else []
+        results = analyse_decks(decks, charges=numbers, force=force, workers=workers, progress=show) if decks else []
     with counted_progress("analysed") as show:
         found = analyse_trajectories(
-            files, elements=symbols, topology=topology, out=out, options=options, force=force, progress=show
+            files,
+            elements=symbols,
+            topology=topology,
+            frame_ps=frame_ps,
+            temperature=temperature,
+            charges=numbers,
+            out=out,
+            options=options,
+            force=force,
+            progress=show,
         )
     if as_json:
         print_json([result.model_dump(mode="json") for result in (*results, *found.values())])

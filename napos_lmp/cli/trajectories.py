@@ -51,8 +51,21 @@ def structure_options(
     from napos_lmp.analysis.structure import StructureOptions
 
     start, stop, step = frames
-    lengths = dict(_cutoff(text) for text in cutoffs)
+    lengths = dict(_pair(text, "cutoff", "P-S=2.6, in A") for text in cutoffs)
     return StructureOptions(start, stop, step, words(formers), words(anions), lengths, workers)
+
+
+def charges_of(text: str | None) -> dict[str, float] | None:
+    """Charge numbers from ``Na=1,P=5,S=-2``; None for None.
+
+    Raises
+    ------
+    AnalysisError
+        If it does not read like that.
+    """
+    if text is None:
+        return None
+    return dict(_pair(word, "charge", "Na=1,P=5,S=-2, in elementary charges") for word in words(text) or [""])
 
 
 def refuse_for_decks(asked: dict[str, Any]) -> None:
@@ -67,9 +80,9 @@ def refuse_for_decks(asked: dict[str, Any]) -> None:
         raise AnalysisError(f"--{given[0]} is for files of trajectories; a deck has it in its manifest, leave it out")
 
 
-def _cutoff(text: str) -> tuple[str, float]:
-    pair, _, length = text.partition("=")
+def _pair(text: str, name: str, example: str) -> tuple[str, float]:
+    key, _, number = text.partition("=")
     try:
-        return pair.strip(), float(length)
+        return key.strip(), float(number)
     except ValueError:
-        raise AnalysisError(f"cutoff is {text!r}; it must read like P-S=2.6, in A") from None
+        raise AnalysisError(f"{name} is {text!r}; it must read like {example}") from None
