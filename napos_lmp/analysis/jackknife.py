@@ -34,7 +34,7 @@ def jackknife_error(sums: ArrayLike, function: Callable[[Floats], Floats]) -> tu
     with np.errstate(divide="ignore", invalid="ignore"):
         value = np.asarray(function(total), dtype=np.float64)
         left_out = np.array([function(total - group) for group in groups])
-    spread = left_out - left_out.mean(axis=0)
+        spread = left_out - left_out.mean(axis=0)
     return value, np.sqrt((count - 1) / count * np.sum(spread**2, axis=0)), count
 
 
@@ -77,3 +77,22 @@ def jackknife_estimate(
 def ratio(sums: Floats) -> Floats:
     """First sum over the second."""
     return np.asarray(sums[0] / sums[1])
+
+
+def share_estimate(found: int, parts: int) -> Estimate:
+    """Share of independent parts that have something, with the 95 % interval of Clopper and Pearson.
+
+    Biometrika 26, 404 (1934).
+    """
+    from scipy.special import betaincinv
+
+    low = float(betaincinv(found, parts - found + 1, 0.025)) if found else 0.0
+    high = float(betaincinv(found + 1, parts - found, 0.975)) if found < parts else 1.0
+    return Estimate(found / parts, low, high, "")
+
+
+def count_interval(events: int) -> tuple[float, float]:
+    """95 % interval of the mean number of events, of which so many happened (Garwood, Biometrika 28, 437 (1936))."""
+    from scipy.special import gammaincinv
+
+    return float(gammaincinv(events, 0.025)) if events else 0.0, float(gammaincinv(events + 1, 0.975))
