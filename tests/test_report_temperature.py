@@ -64,6 +64,21 @@ def test_table_of_several_glasses():
     assert conductivity_at(glass, 293.15).value < conditional.value
 
 
+def test_conductivities_with_correlations_have_a_law_of_their_own():
+    def both(t):
+        values = {"conductivity": 0.35, "conductivity.collective": 0.30}
+        return {key: (1.5e4 / t * np.exp(-energy / (KB * t)), "S/cm") for key, energy in values.items()}
+
+    glass = Glass("Na4P2S7", "Na4P2S7", "glass-1", tuple(deck_at(t, 1, both(t)) for t in (600, 800, 1000)))
+    found = rows(arrhenius_table(glass))
+    assert found["Activation energy"].value == pytest.approx(0.35)
+    assert found["Activation energy, Einstein-Helfand"].value == pytest.approx(0.30)
+    assert "Activation energy, Green-Kubo" not in found
+    figure = next(block for block in temperature_blocks(glass) if isinstance(block, Figure))
+    assert "Einstein-Helfand" in figure.svg
+    assert "Green-Kubo" not in figure.svg
+
+
 def test_experiment_lies_beside_the_simulation():
     glass = glass_of([500, 700, 900])
     temperatures, numbers = measured_conductivities(glass)

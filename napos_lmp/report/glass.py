@@ -18,7 +18,7 @@ from napos_lmp.report.structure import (
     response_blocks,
     scattering_blocks,
 )
-from napos_lmp.report.temperature import temperature_blocks
+from napos_lmp.report.temperature import CONDUCTIVITIES, temperature_blocks
 
 _SUPERSCRIPT = "⁰¹²³⁴⁵"
 _MOST_SEEDS = 5
@@ -32,12 +32,7 @@ _BOOKKEEPING = {
     "deviation.tricluster": "Change by anions with three formers",
     "mean_n": "Found",
 }
-_CONDUCTIVITIES = {
-    "conductivity": "σ, Nernst-Einstein",
-    "conductivity.collective": "σ, Einstein-Helfand",
-    "conductivity.green_kubo": "σ, Green-Kubo",
-    "haven_ratio": "Haven ratio",
-}
+_CONDUCTIVITIES = {key: f"σ, {way}" for key, way in CONDUCTIVITIES.items()} | {"haven_ratio": "Haven ratio"}
 _THERMO_AXES = {
     "temperature_K": "T (K)",
     "density_g_cm3": "density\n(g/cm³)",

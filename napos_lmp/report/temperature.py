@@ -14,18 +14,25 @@ from napos_lmp.analysis.vogel import TemperatureLaw, TemperatureLawResult
 from napos_lmp.errors import AnalysisError
 from napos_lmp.experiment import Reference, experiment_values, references_for
 from napos_lmp.report.collect import Glass
-from napos_lmp.report.html import Block, Figure, Tabular, Text, subscripted
+from napos_lmp.report.html import Block, Figure, Tabular, Text
 from napos_lmp.report.numbers import Cell, Number, Table
 from napos_lmp.report.plots import arrhenius
 
 Floats = NDArray[np.float64]
 
+CONDUCTIVITIES = {
+    "conductivity": "Nernst-Einstein",
+    "conductivity.collective": "Einstein-Helfand",
+    "conductivity.green_kubo": "Green-Kubo",
+}
+"""The ways to a conductivity, by the keys of their quantities."""
+
 _ROOM_TEMPERATURE = 300.0
 
 
-def valued_points(glass: Glass) -> tuple[Floats, Sequence[Number]]:
+def valued_points(glass: Glass, key: str = "conductivity") -> tuple[Floats, Sequence[Number]]:
     """Temperatures in K at which the conductivity was determined, and the conductivities there."""
-    points = [(t, glass.number("conductivity", t)) for t in glass.temperatures("conductivity")]
+    points = [(t, glass.number(key, t)) for t in glass.temperatures(key)]
     known = [(t, number) for t, number in points if number.value is not None]
     return np.array([t for t, _ in known]), [number for _, number in known]
 
@@ -36,9 +43,9 @@ def activation_energy(glass: Glass) -> Number:
     return Number.of_refusal("eV", fit) if isinstance(fit, str) else _number(fit.arrhenius.activation_energy, fit)
 
 
-def arrhenius_line(glass: Glass) -> tuple[Floats, Floats] | None:
+def arrhenius_line(glass: Glass, key: str = "conductivity") -> tuple[Floats, Floats] | None:
     """Temperatures in K and fitted conductivities in S/cm between the lowest and highest; None without a fit."""
-    fit = _law(glass)
+    fit = _law(glass, key=key)
     if isinstance(fit, str):
         return None
     temperatures = np.linspace(fit.arrhenius.temperatures[0], fit.arrhenius.temperatures[-1], 60)
@@ -57,6 +64,7 @@ def arrhenius_table(glass: Glass, references: Sequence[Reference] | None = None)
     rows: list[tuple[Cell, ...]] = [
         ("Activation energy", _number(line.activation_energy, fit)),
         ("Prefactor of σT", _number(line.prefactor, fit)),
+        *_other_energies(glass),
     ]
     if line.n_glasses > 1:
         spread = Number(100 * line.glass_spread, "%", basis=f"{line.n_glasses} glasses", note="one standard deviation")
@@ -74,6 +82,14 @@ def arrhenius_table(glass: Glass, references: Sequence[Reference] | None = None)
     return Table(f"arrhenius-{glass.anchor}", caption, ("Quantity", "Value"), tuple(rows))
 
 
+def _other_energies(glass: Glass) -> Iterable[tuple[str, Number]]:
+    """Activation energies of the conductivities with correlations between ions, where they have fits."""
+    for key, way in CONDUCTIVITIES.items():
+        fit = _law(glass, key=key)
+        if key != "conductivity" and not isinstance(fit, str):
+            yield f"Activation energy, {way}", _number(fit.arrhenius.activation_energy, fit)
+
+
 def conductivity_at(glass: Glass, temperature: float) -> Number:
     """Conductivity in S/cm where the Arrhenius line is drawn to a temperature in K."""
     fit = _law(glass, temperature)
@@ -85,23 +101,24 @@ def temperature_blocks(glass: Glass, references: Sequence[Reference] | None = No
 
     `references` are measured values, those that come with the package where it is None.
     """
-    temperatures, numbers = valued_points(glass)
-    if len(temperatures) == 0:
+    if len(valued_points(glass)[0]) == 0:
         return
     fit = _law(glass, glass_transition=glass_transition(glass, references))
     if isinstance(fit, str):
         yield Text(f"No temperature dependence: {fit}.", "note")
         return
-    measured, name = measured_conductivities(glass, references), subscripted(glass.label)
-    line, extended = arrhenius_line(glass), _extended(fit.arrhenius, measured)
-    said = ", with the Arrhenius line." if measured is None else ", with the Arrhenius line; open: experiment."
+    measured = measured_conductivities(glass, references)
+    extended = _extended(fit.arrhenius, measured)
+    points = {way: valued_points(glass, key) for key, way in CONDUCTIVITIES.items()}
+    lines = {way: line for key, way in CONDUCTIVITIES.items() if (line := arrhenius_line(glass, key)) is not None}
     yield Figure(
         arrhenius(
-            {name: (temperatures, numbers)}, {name: line} if line else {}, "S/cm", "σ, Nernst-Einstein",
-            experiment=measured, extended={name: extended} if extended else None,
+            {way: known for way, known in points.items() if len(known[0])}, lines, "S/cm", "σ",
+            experiment=measured, extended={CONDUCTIVITIES["conductivity"]: extended} if extended else None,
         ),
         f"Conductivity of {glass.label} against inverse temperature",
-        "Nernst-Einstein conductivity against inverse temperature" + said,
+        "Conductivity against inverse temperature, of independent ions (Nernst-Einstein) and with correlations between "
+        "them, with Arrhenius lines" + ("." if measured is None else "; open: experiment."),
     )  # fmt: skip
     if (table := arrhenius_table(glass, references)) is not None:
         yield Tabular(table)
@@ -142,14 +159,17 @@ def _extended(fit: ArrheniusResult, measured: tuple[Floats, Sequence[Number]] | 
 
 
 def _law(
-    glass: Glass, prediction_temperature: float = _ROOM_TEMPERATURE, glass_transition: float | None = None
+    glass: Glass,
+    prediction_temperature: float = _ROOM_TEMPERATURE,
+    glass_transition: float | None = None,
+    key: str = "conductivity",
 ) -> TemperatureLawResult | str:
     """The fits, or why there are none: each run a value, those of one seed sharing a glass."""
     points = [
         (stage.temperature_K, deck.manifest.seed, quantity)
         for deck in glass.decks
         for stage in (deck.result.stages if deck.result else ())
-        if (quantity := stage.get("conductivity")) and quantity.value is not None and stage.temperature_K is not None
+        if (quantity := stage.get(key)) and quantity.value is not None and stage.temperature_K is not None
     ]
     distinct = sorted({temperature for temperature, _, _ in points})
     if len(distinct) < 2:
