@@ -2,7 +2,9 @@ import math
 
 import numpy as np
 import pytest
+from ase import Atoms
 from hoppers import displacements_of, lattice_hoppers
+from universes import universe_of
 from walkers import brownian, caged, fractional, unbounded_universe
 
 from napos_lmp.analysis.diffusion import A2_PER_PS_IN_CM2_PER_S, DiffusionCoefficient
@@ -10,6 +12,7 @@ from napos_lmp.analysis.jackknife import jackknife_estimate, ratio, share_estima
 from napos_lmp.analysis.jump_distributions import jump_lengths, residence
 from napos_lmp.analysis.jumps import Jumps
 from napos_lmp.analysis.msd import MeanSquareDisplacement
+from napos_lmp.analysis.quantities_jumps import measure_mechanism
 from napos_lmp.errors import AnalysisError
 
 
@@ -168,3 +171,37 @@ def test_the_jackknife_of_a_mean_is_its_standard_error():
     for k in (0, 3, 20):
         theirs = binomtest(k, 20).proportion_ci(method="exact")
         assert (share_estimate(k, 20).low, share_estimate(k, 20).high) == pytest.approx((theirs.low, theirs.high))
+
+
+def test_a_stage_gives_quantities_and_tables():
+    found = measure_mechanism(displacements_of(lattice_hoppers(np.random.default_rng(0), 1000, 40, 0.004)))
+    quantities = {quantity.key: quantity for quantity in found.quantities}
+    assert set(found.tables) == {"van_hove", "jumps", "jump_lengths", "residence"}
+    assert quantities["jump.rate.Na"].low < 40 < quantities["jump.rate.Na"].high
+    assert quantities["jump.residence.Na"].low < 25 < quantities["jump.residence.Na"].high
+    assert quantities["jump.moving.Na"].unit == "%"
+    assert quantities["jump.exponent.Na"].value == pytest.approx(0, abs=0.2)
+    assert "van_hove.refilled.Na" not in quantities
+    assert not found.refusals
+
+
+def test_a_melt_has_van_hove_functions_and_a_reason_for_no_jumps():
+    found = measure_mechanism(displacements_of(brownian(np.random.default_rng(0), 800, 20, step=0.2)))
+    assert set(found.tables) == {"van_hove"}
+    assert "moves continuously" in found.refusals["jumps"]
+    assert next(q for q in found.quantities if q.key == "jump.rate.Na").refused == found.refusals["jumps"]
+
+
+def test_jumps_in_a_leaning_box_that_breathes_have_the_length_in_the_mean_cell():
+    rng = np.random.default_rng(0)
+    box = Atoms(cell=[21.0, 20.0, 23.0, 72.0, 81.0, 67.0]).cell
+    path = rng.uniform(size=(60, 3)) @ box.array + rng.normal(scale=0.15, size=(300, 60, 3))
+    path[150:, 3] += 3 * box.array[2] / 23.0
+    swell = 1 + 0.02 * np.sin(np.arange(300))
+    boxes = [[*(factor * box.lengths()), *box.angles()] for factor in swell]
+    universe = universe_of(["Na"] * 20 + ["P"] * 40, swell[:, None, None] * path, boxes)
+    result = Jumps(universe).run()
+    assert (result.ion.tolist(), result.frame.tolist()) == ([3], [150])
+    drift = 3 * 22.99 / (20 * 22.99 + 40 * 30.974)
+    assert result.lengths == pytest.approx([3 - drift], abs=0.05)
+    assert (result.destinations - result.origins)[0] / result.lengths[0] == pytest.approx(box.array[2] / 23, abs=0.03)

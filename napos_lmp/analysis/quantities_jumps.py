@@ -1,0 +1,106 @@
+"""How the ions of one stage move, as quantities with keys, for `analysis.json`."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+
+from napos_lmp.analysis.base import Result
+from napos_lmp.analysis.jump_distributions import jump_lengths, residence
+from napos_lmp.analysis.jumps import JumpResult, Jumps
+from napos_lmp.analysis.msd import MeanSquareDisplacementResult
+from napos_lmp.analysis.quantities import refused
+from napos_lmp.analysis.results import Quantity
+from napos_lmp.analysis.van_hove import VanHove, VanHoveResult
+from napos_lmp.errors import AnalysisError
+
+Progress = Callable[[str], None]
+
+
+@dataclass
+class MechanismMeasurement:
+    """How the ions of one stage move.
+
+    Attributes
+    ----------
+    quantities
+        All numbers, and what was refused.
+    tables
+        By measurement: ``van_hove``, ``jumps``, ``jump_lengths``, ``residence``.
+    refusals
+        Measurements that could not be made, and why.
+    jumps
+        The jumps, if the ions make any.
+    """
+
+    quantities: list[Quantity] = field(default_factory=list)
+    tables: dict[str, Result] = field(default_factory=dict)
+    refusals: dict[str, str] = field(default_factory=dict)
+    jumps: JumpResult | None = None
+
+
+def measure_mechanism(
+    displacements: MeanSquareDisplacementResult, *, mobile: str = "Na", progress: Progress | None = None
+) -> MechanismMeasurement:
+    """Van Hove's functions and the jumps of the mobile ion.
+
+    Parameters
+    ----------
+    displacements
+        Of all species of the stage.
+    mobile
+        The ion.
+    progress
+        Is told in a few words what is being measured.
+    """
+    tell = progress or (lambda _: None)
+    found = MechanismMeasurement()
+    if mobile not in displacements.species:
+        return found
+    tell("van Hove's functions")
+    van_hove = VanHove(displacements, mobile).run()
+    found.tables["van_hove"] = van_hove
+    found.quantities.extend(_van_hove(van_hove))
+    tell("jumps between cages")
+    try:
+        jumps = Jumps(displacements, mobile).run()
+    except AnalysisError as error:
+        found.refusals["jumps"] = str(error)
+        found.quantities.append(refused(f"jump.rate.{mobile}", f"jumps of {mobile}", "1/ns", str(error)))
+        return found
+    found.jumps = jumps
+    found.tables.update(jumps=jumps, jump_lengths=jump_lengths(jumps), residence=residence(jumps))
+    found.quantities.extend(_jumps(jumps))
+    return found
+
+
+def _van_hove(result: VanHoveResult) -> Iterator[Quantity]:
+    key, label = f"van_hove.refilled.{result.species}", f"other {result.species} where one had been, over the average"
+    for time, estimate in zip(reversed(result.times.tolist()), reversed(result.refilled), strict=True):
+        quantity = Quantity.of_estimate(key, label, estimate)
+        if quantity.value is not None:
+            note = "; ".join(filter(None, (f"within 1 A after {time:.3g} ps", quantity.note)))
+            yield quantity.model_copy(update={"note": note})
+            return
+
+
+def _jumps(result: JumpResult) -> Iterator[Quantity]:
+    ion = result.species
+    length = f"in {result.n_frames * result.frame_interval:.3g} ps"
+    for name, label, estimate in (
+        ("rate", f"jumps of a {ion}", result.rate),
+        ("residence", f"mean time of {ion} in a cage", result.residence_time),
+        ("length", f"mean length of a jump of {ion}", result.mean_length),
+        ("moving", f"{ion} that jump {length}", result.moving.scaled(100, "%")),
+        (
+            "displaced",
+            f"{ion} that end farther than {result.threshold:g} Å from where they began, {length}",
+            result.displaced.scaled(100, "%"),
+        ),
+        ("return", f"jumps of {ion} that undo the one before", result.returns.scaled(100, "%")),
+        ("correlation", f"correlation factor of the jumps of {ion}", result.correlation),
+        ("diffusion", f"diffusion coefficient of {ion} from its jumps", result.diffusion),
+        ("vibration", f"vibration of {ion} in its cage along an axis", result.vibration),
+        ("exponent", f"power with which the rate of {ion} falls with the threshold", result.exponent),
+    ):
+        yield Quantity.of_estimate(f"jump.{name}.{ion}", label, estimate)
