@@ -86,6 +86,8 @@ class JumpResult(Result):
     exponent
         How the rate depends on the threshold, as its power with the sign changed: 0 for jumps between narrow cages that
         are far apart, 2 for free diffusion; NaN below 20 jumps.
+    frames
+        Numbers of the frames used in the trajectory.
     cages
         The cages.
     """
@@ -112,6 +114,7 @@ class JumpResult(Result):
     diffusion: Estimate
     vibration: Estimate
     exponent: Estimate
+    frames: range
     cages: Cages
 
     def columns(self) -> Mapping[str, ArrayLike]:
@@ -240,6 +243,7 @@ class Jumps:
             diffusion=self._diffusion(sums),
             vibration=jackknife_estimate(cages.spread, _vibration, "Å", limits=(0, math.inf)),
             exponent=exponent,
+            frames=self._tracks.frames,
             cages=cages,
         )
 

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from typing import Any
 
 from napos_lmp.analysis.base import Result
 from napos_lmp.analysis.jump_distributions import jump_lengths, residence
+from napos_lmp.analysis.jump_environment import JumpEnvironment, JumpEnvironmentResult
 from napos_lmp.analysis.jumps import JumpResult, Jumps
 from napos_lmp.analysis.msd import MeanSquareDisplacementResult
 from napos_lmp.analysis.quantities import refused
@@ -26,7 +28,8 @@ class MechanismMeasurement:
     quantities
         All numbers, and what was refused.
     tables
-        By measurement: ``van_hove``, ``jumps``, ``jump_lengths``, ``residence``.
+        By measurement: ``van_hove``, ``jumps``, ``jump_lengths``, ``residence``,
+        ``jump_environment``.
     refusals
         Measurements that could not be made, and why.
     jumps
@@ -40,16 +43,25 @@ class MechanismMeasurement:
 
 
 def measure_mechanism(
-    displacements: MeanSquareDisplacementResult, *, mobile: str = "Na", progress: Progress | None = None
+    source: Any,
+    displacements: MeanSquareDisplacementResult,
+    *,
+    mobile: str = "Na",
+    workers: int | None = None,
+    progress: Progress | None = None,
 ) -> MechanismMeasurement:
     """Van Hove's functions and the jumps of the mobile ion.
 
     Parameters
     ----------
+    source
+        MDAnalysis Universe that the displacements are of.
     displacements
         Of all species of the stage.
     mobile
         The ion.
+    workers
+        Most processes to use; None takes every core.
     progress
         Is told in a few words what is being measured.
     """
@@ -71,6 +83,14 @@ def measure_mechanism(
     found.jumps = jumps
     found.tables.update(jumps=jumps, jump_lengths=jump_lengths(jumps), residence=residence(jumps))
     found.quantities.extend(_jumps(jumps))
+    tell("surroundings of jumps")
+    try:
+        around = JumpEnvironment(source, jumps).run(workers)
+    except AnalysisError as error:
+        found.refusals["jump_environment"] = str(error)
+        return found
+    found.tables["jump_environment"] = around
+    found.quantities.extend(_surroundings(around))
     return found
 
 
@@ -104,3 +124,13 @@ def _jumps(result: JumpResult) -> Iterator[Quantity]:
         ("exponent", f"power with which the rate of {ion} falls with the threshold", result.exponent),
     ):
         yield Quantity.of_estimate(f"jump.{name}.{ion}", label, estimate)
+
+
+def _surroundings(result: JumpEnvironmentResult) -> Iterator[Quantity]:
+    ion = result.species
+    for (anion, role), estimate in result.change_before.items():
+        label = f"{role} {anion} around {ion} before a jump, more than at rest"
+        yield Quantity.of_estimate(f"jump.before.{ion}.{anion}.{role}", label, estimate)
+    for name, estimate in result.rate_ratios.items():
+        label = f"rate of jumps from sites rich in {name} over that from others"
+        yield Quantity.of_estimate(f"jump.rate_ratio.{ion}.{name}", label, estimate)
