@@ -99,8 +99,8 @@ def test_a_stage_has_the_surroundings_among_its_quantities():
     found = measure_mechanism(universe, MeanSquareDisplacement(universe, reference="none").run(), workers=1)
     quantities = {quantity.key: quantity for quantity in found.quantities}
     assert not found.refusals
-    assert quantities["jump.rate_ratio.Na.O"].low < 2 < quantities["jump.rate_ratio.Na.O"].high
-    assert quantities["jump.before.Na.O.terminal"].value == pytest.approx(1 / 12, abs=0.05)
+    assert quantities["exit.rate_ratio.Na.O"].low < 2 < quantities["exit.rate_ratio.Na.O"].high
+    assert quantities["exit.before.Na.O.terminal"].value == pytest.approx(1 / 12, abs=0.05)
     assert set(found.tables) == {"van_hove", "jumps", "jump_lengths", "residence", "jump_environment"}
     assert quantities["van_hove.refilled.Na"].value > 0
 

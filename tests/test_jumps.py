@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 from ase import Atoms
 from hoppers import displacements_of, lattice_hoppers
+from scipy.stats import chi2
 from universes import universe_of
 from walkers import brownian, caged, fractional, unbounded_universe
 
@@ -179,19 +180,29 @@ def test_a_stage_gives_quantities_and_tables():
     quantities = {quantity.key: quantity for quantity in found.quantities}
     assert set(found.tables) == {"van_hove", "jumps", "jump_lengths", "residence"}
     assert quantities["jump.rate.Na"].low < 40 < quantities["jump.rate.Na"].high
-    assert quantities["jump.residence.Na"].low < 25 < quantities["jump.residence.Na"].high
+    assert quantities["exit.time.Na"].low < 25 < quantities["exit.time.Na"].high
     assert quantities["jump.moving.Na"].unit == "%"
     assert quantities["jump.exponent.Na"].value == pytest.approx(0, abs=0.2)
     assert "van_hove.refilled.Na" not in quantities
     assert set(found.refusals) == {"jump_environment"}
 
 
-def test_a_melt_has_van_hove_functions_and_a_reason_for_no_jumps():
-    universe = unbounded_universe(brownian(np.random.default_rng(0), 800, 20, step=0.2))
+def test_a_melt_has_exit_times_and_a_reason_for_no_jumps():
+    """The mean time in which a free walker leaves a sphere of radius a from its centre is a^2 / 6D."""
+    universe = unbounded_universe(brownian(np.random.default_rng(0), 4000, 30, step=0.1), 0.1)
     found = measure_mechanism(universe, MeanSquareDisplacement(universe, reference="none").run())
-    assert set(found.tables) == {"van_hove"}
     assert "moves continuously" in found.refusals["jumps"]
-    assert next(q for q in found.quantities if q.key == "jump.rate.Na").refused == found.refusals["jumps"]
+    quantities = {quantity.key: quantity for quantity in found.quantities}
+    assert quantities["jump.rate.Na"].refused == quantities["jump.length.Na"].refused == found.refusals["jumps"]
+    assert "jump.diffusion.Na" not in quantities
+    free = 1.75**2 / (3 * 0.1**2) * 0.1
+    assert free < quantities["exit.time.Na"].value < 4 * free
+    assert quantities["van_hove.moved.Na"].note == "after 80 ps"
+    variance = 800 * 0.1**2
+    exact = 100 * chi2.sf(9 / variance, 3)
+    assert quantities["van_hove.moved.Na"].low < exact < quantities["van_hove.moved.Na"].high
+    with pytest.raises(AnalysisError, match="stays in a cage for"):
+        Jumps(displacements_of(brownian(np.random.default_rng(0), 400, 20, step=0.6))).run(in_cages=False)
 
 
 def test_jumps_in_a_leaning_box_that_breathes_have_the_length_in_the_mean_cell():

@@ -86,6 +86,8 @@ class JumpResult(Result):
     exponent
         How the rate depends on the threshold, as its power with the sign changed: 0 for jumps between narrow cages that
         are far apart, 2 for free diffusion; NaN below 20 jumps.
+    continuous
+        Why these are no jumps between cages but departures of ions that move continuously; empty for jumps.
     frames
         Numbers of the frames used in the trajectory.
     cages
@@ -114,6 +116,7 @@ class JumpResult(Result):
     diffusion: Estimate
     vibration: Estimate
     exponent: Estimate
+    continuous: str
     frames: range
     cages: Cages
 
@@ -199,8 +202,14 @@ class Jumps:
                 f"{self._fewest * self._interval:g} ps; {4 * self._fewest} are the least"
             )
 
-    def run(self) -> JumpResult:
+    def run(self, *, in_cages: bool = True) -> JumpResult:
         """Find the jumps.
+
+        Parameters
+        ----------
+        in_cages
+            Refuse ions that do not live in cages. Otherwise the result counts how they leave spheres of the threshold
+            for good, whatever way they move, and says in `continuous` why these are no jumps.
 
         Raises
         ------
@@ -210,7 +219,10 @@ class Jumps:
         cages = find_cages(self._tracks, self.threshold, self._fewest)
         exposure = cages.exposure()
         exponent = self._exponent(int(exposure[:, 0].sum()))
-        self._refuse_wanderers(cages, exponent)
+        continuous = self._continuous(cages, exponent)
+        if continuous and in_cages:
+            raise AnalysisError(continuous)
+        self._refuse_hasty(exposure)
         left = cages.left
         origins, destinations = cages.centre[left], cages.centre[left + 1]
         vectors = destinations - origins
@@ -243,6 +255,7 @@ class Jumps:
             diffusion=self._diffusion(sums),
             vibration=jackknife_estimate(cages.spread, _vibration, "Å", limits=(0, math.inf)),
             exponent=exponent,
+            continuous=continuous,
             frames=self._tracks.frames,
             cages=cages,
         )
@@ -260,30 +273,33 @@ class Jumps:
 
         return jackknife_estimate(np.stack(both, axis=1), exponent, "")
 
-    def _refuse_wanderers(self, cages: Cages, exponent: Estimate) -> None:
-        jumps, exposure = cages.exposure().sum(axis=0)
+    def _continuous(self, cages: Cages, exponent: Estimate) -> str:
+        """Why the ions do not live in cages; empty where they do."""
         if math.isfinite(exponent.value):
-            if exponent.value > LARGEST_EXPONENT:
-                raise AnalysisError(
-                    f"{self.species} moves continuously and not by jumps: the rate of leaving a sphere of "
-                    f"{self.threshold:g} A falls as its radius to the power {-exponent.value:.1f}, which is 0 for "
-                    f"jumps and -2 for free diffusion; {-LARGEST_EXPONENT:g} is the least allowed"
-                )
-        else:
-            squares, frames, wander, long = cages.spread.sum(axis=0)
-            found = wander / long / (squares / frames) if squares > 0 else 0.0
-            if found > LARGEST_WANDER:
-                raise AnalysisError(
-                    f"{len(self._tracks.fractions) * self._interval:g} ps with {jumps:.0f} jumps are too short to tell "
-                    f"jumps of {self.species} from continuous motion: the cages drift by {found:.2f} of the mean "
-                    f"square of the vibration in them; {LARGEST_WANDER:g} is the most allowed"
-                )
-        stay = exposure / jumps * self._interval if jumps else math.inf
+            if exponent.value <= LARGEST_EXPONENT:
+                return ""
+            return (
+                f"{self.species} moves continuously and not by jumps: the rate of leaving a sphere of "
+                f"{self.threshold:g} A falls as its radius to the power {-exponent.value:.1f}, which is 0 for jumps "
+                f"and -2 for free diffusion; {-LARGEST_EXPONENT:g} is the least allowed"
+            )
+        squares, frames, wander, long = cages.spread.sum(axis=0)
+        found = wander / long / (squares / frames) if squares > 0 else 0.0
+        if found <= LARGEST_WANDER:
+            return ""
+        return (
+            f"{len(self._tracks.fractions) * self._interval:g} ps with {len(cages.left)} jumps are too short to tell "
+            f"jumps of {self.species} from continuous motion: the cages drift by {found:.2f} of the mean square of the "
+            f"vibration in them; {LARGEST_WANDER:g} is the most allowed"
+        )
+
+    def _refuse_hasty(self, exposure: Floats) -> None:
+        jumps, frames = exposure.sum(axis=0)
         settling = self._fewest * self._interval
-        if stay < _SHORTEST_RESIDENCE * settling:
+        if frames * self._interval < _SHORTEST_RESIDENCE * settling * jumps:
             raise AnalysisError(
-                f"{self.species} stays in a cage for {stay:.2g} ps only; {_SHORTEST_RESIDENCE:g} times the settling "
-                f"time of {settling:g} ps are the least"
+                f"{self.species} stays in a cage for {frames / jumps * self._interval:.2g} ps only; "
+                f"{_SHORTEST_RESIDENCE:g} times the settling time of {settling:g} ps are the least"
             )
 
     def _rate(self, exposure: Floats) -> Estimate:

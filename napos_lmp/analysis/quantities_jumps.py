@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
@@ -9,11 +10,11 @@ from typing import Any
 from napos_lmp.analysis.base import Result
 from napos_lmp.analysis.jump_distributions import jump_lengths, residence
 from napos_lmp.analysis.jump_environment import JumpEnvironment, JumpEnvironmentResult
-from napos_lmp.analysis.jumps import JumpResult, Jumps
+from napos_lmp.analysis.jumps import THRESHOLD, JumpResult, Jumps
 from napos_lmp.analysis.msd import MeanSquareDisplacementResult
 from napos_lmp.analysis.quantities import refused
 from napos_lmp.analysis.results import Quantity
-from napos_lmp.analysis.van_hove import VanHove, VanHoveResult
+from napos_lmp.analysis.van_hove import MOVED_BEYOND, VanHove, VanHoveResult
 from napos_lmp.errors import AnalysisError
 
 Progress = Callable[[str], None]
@@ -33,7 +34,7 @@ class MechanismMeasurement:
     refusals
         Measurements that could not be made, and why.
     jumps
-        The jumps, if the ions make any.
+        The jumps, or the departures of ions that move continuously, if either was found.
     """
 
     quantities: list[Quantity] = field(default_factory=list)
@@ -75,14 +76,22 @@ def measure_mechanism(
     found.quantities.extend(_van_hove(van_hove))
     tell("jumps between cages")
     try:
-        jumps = Jumps(displacements, mobile).run()
+        jumps = Jumps(displacements, mobile).run(in_cages=False)
     except AnalysisError as error:
         found.refusals["jumps"] = str(error)
-        found.quantities.append(refused(f"jump.rate.{mobile}", f"jumps of {mobile}", "1/ns", str(error)))
+        found.quantities.extend(_no_jumps(mobile, str(error)))
+        found.quantities.append(refused(f"exit.time.{mobile}", _exit_label(mobile, THRESHOLD), "ps", str(error)))
         return found
     found.jumps = jumps
     found.tables.update(jumps=jumps, jump_lengths=jump_lengths(jumps), residence=residence(jumps))
-    found.quantities.extend(_jumps(jumps))
+    found.quantities.append(
+        Quantity.of_estimate(f"exit.time.{mobile}", _exit_label(mobile, jumps.threshold), jumps.residence_time)
+    )
+    if jumps.continuous:
+        found.refusals["jumps"] = jumps.continuous
+        found.quantities.extend(_no_jumps(mobile, jumps.continuous))
+    else:
+        found.quantities.extend(_jumps(jumps))
     tell("surroundings of jumps")
     try:
         around = JumpEnvironment(source, jumps).run(workers)
@@ -94,14 +103,27 @@ def measure_mechanism(
     return found
 
 
+def _exit_label(ion: str, threshold: float) -> str:
+    return f"mean time until {ion} stays farther than {threshold:g} Å from where it was"
+
+
+def _no_jumps(ion: str, reason: str) -> Iterator[Quantity]:
+    yield refused(f"jump.rate.{ion}", f"jumps of a {ion}", "1/ns", reason)
+    yield refused(f"jump.length.{ion}", f"mean length of a jump of {ion}", "Å", reason)
+
+
 def _van_hove(result: VanHoveResult) -> Iterator[Quantity]:
-    key, label = f"van_hove.refilled.{result.species}", f"other {result.species} where one had been, over the average"
-    for time, estimate in zip(reversed(result.times.tolist()), reversed(result.refilled), strict=True):
-        quantity = Quantity.of_estimate(key, label, estimate)
-        if quantity.value is not None:
-            note = "; ".join(filter(None, (f"within 1 A after {time:.3g} ps", quantity.note)))
-            yield quantity.model_copy(update={"note": note})
-            return
+    ion = result.species
+    for name, label, estimates in (
+        ("moved", f"{ion} that have moved by more than {MOVED_BEYOND:g} Å", [e.scaled(100, "%") for e in result.moved]),
+        ("refilled", f"other {ion} where one had been, over the average", result.refilled),
+    ):
+        last = next((k for k in reversed(range(len(estimates))) if math.isfinite(estimates[k].value)), None)
+        if last is None:
+            continue
+        found = Quantity.of_estimate(f"van_hove.{name}.{ion}", label, estimates[last])
+        note = "; ".join(filter(None, (f"after {result.times[last]:.3g} ps", found.note)))
+        yield found.model_copy(update={"note": note})
 
 
 def _jumps(result: JumpResult) -> Iterator[Quantity]:
@@ -129,8 +151,9 @@ def _jumps(result: JumpResult) -> Iterator[Quantity]:
 def _surroundings(result: JumpEnvironmentResult) -> Iterator[Quantity]:
     ion = result.species
     for (anion, role), estimate in result.change_before.items():
-        label = f"{role} {anion} around {ion} before a jump, more than at rest"
-        yield Quantity.of_estimate(f"jump.before.{ion}.{anion}.{role}", label, estimate)
+        label = f"{role} {anion} around {ion} before it leaves, more than usual"
+        yield Quantity.of_estimate(f"exit.before.{ion}.{anion}.{role}", label, estimate)
     for name, estimate in result.rate_ratios.items():
-        label = f"rate of jumps from sites rich in {name} over that from others"
-        yield Quantity.of_estimate(f"jump.rate_ratio.{ion}.{name}", label, estimate)
+        anions = "bridging anions" if name == "bridging" else name
+        label = f"rate of {ion} leaving sites rich in {anions} over that of others"
+        yield Quantity.of_estimate(f"exit.rate_ratio.{ion}.{name}", label, estimate)

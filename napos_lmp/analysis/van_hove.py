@@ -19,6 +19,7 @@ from napos_lmp.errors import AnalysisError
 
 BIN_WIDTH = 0.1
 REFILLED_WITHIN = 1.0
+MOVED_BEYOND = 3.0
 _DEFAULT_LAGS = 4
 _FEWEST_BLOCKS = 4
 _MOST_BLOCKS = 20
@@ -54,6 +55,8 @@ class VanHoveResult(Result):
         Shape (L,): 3 <r^4> / (5 <r^2>^2) - 1.
     refilled
         For each lag, the mean of `distinct` within 1 A: other ions where an ion had been, over the average density.
+    moved
+        For each lag, the share of the ions that are then farther than 3 A from where they were, about one jump.
     blocks
         Shape (L,): independent blocks behind the errors.
     n_atoms
@@ -70,6 +73,7 @@ class VanHoveResult(Result):
     msd: Floats
     non_gaussian: Floats
     refilled: tuple[Estimate, ...]
+    moved: tuple[Estimate, ...]
     blocks: Integers
     n_atoms: int
 
@@ -158,20 +162,21 @@ class VanHove:
         r = BIN_WIDTH * (np.arange(n_bins, dtype=np.float64) + 0.5)
         selves = [self._self_part(lag, n_bins) for lag in lags]
         others = [self._distinct_part(lag, n_bins, math.floor(half / BIN_WIDTH)) for lag in lags]
-        moments = np.array([moment for _, _, moment in selves])
+        moments = np.array([moment for _, _, moment, _ in selves])
         with np.errstate(divide="ignore", invalid="ignore"):
             non_gaussian = 3 * moments[:, 1] / (5 * moments[:, 0] ** 2) - 1
         return VanHoveResult(
             species=self.species,
             times=self._interval * np.array(lags, dtype=np.float64),
             r=r,
-            self_density=np.array([value for value, _, _ in selves]),
-            self_error=np.array([error for _, error, _ in selves]),
+            self_density=np.array([value for value, _, _, _ in selves]),
+            self_error=np.array([error for _, error, _, _ in selves]),
             distinct=np.array([value for value, _, _ in others]),
             distinct_error=np.array([error for _, error, _ in others]),
             msd=moments[:, 0],
             non_gaussian=non_gaussian,
             refilled=tuple(refilled for _, _, refilled in others),
+            moved=tuple(moved for _, _, _, moved in selves),
             blocks=np.array([_blocks(n_frames, lag) for lag in lags]),
             n_atoms=n_atoms,
         )
@@ -184,15 +189,17 @@ class VanHove:
         n_frames, _, n_atoms = self._tracks.fractions.shape
         return _step(n_frames - lag, _MOST_SELF / n_atoms)
 
-    def _self_part(self, lag: int, n_bins: int) -> tuple[Floats, Floats, Floats]:
-        """4 pi r^2 G_s, its error, and the means of r^2 and r^4."""
+    def _self_part(self, lag: int, n_bins: int) -> tuple[Floats, Floats, Floats, Estimate]:
+        """4 pi r^2 G_s, its error, the means of r^2 and r^4, and the share of the ions that have moved on."""
         fractions = self._tracks.fractions
         counts = np.zeros((max(1, _blocks(len(fractions), lag)), n_bins + 1), dtype=np.int64)
         moments = np.zeros(2)
         compiled(loops.count_self)(fractions, self._tracks.cell, lag, self._self_step(lag), BIN_WIDTH, counts, moments)
         each = counts.sum(axis=1, keepdims=True) * BIN_WIDTH
         density = counts[:, :-1].sum(axis=0) / each.sum()
-        return density, _error(counts[:, :-1] / each), moments / counts.sum()
+        far = counts[:, round(MOVED_BEYOND / BIN_WIDTH) :].sum(axis=1)
+        moved = _estimate(far.sum() / counts.sum(), far / counts.sum(axis=1), highest=1.0)
+        return density, _error(counts[:, :-1] / each), moments / counts.sum(), moved
 
     def _distinct_part(self, lag: int, n_bins: int, n_known: int) -> tuple[Floats, Floats, Estimate]:
         """G_d over the density, its error, and its mean within 1 A."""
@@ -252,9 +259,9 @@ def _error(blocks: Floats) -> Floats:
     return np.asarray(float(stdtrit(len(blocks) - 1, 0.975)) * spread)
 
 
-def _estimate(value: float, blocks: Floats) -> Estimate:
+def _estimate(value: float, blocks: Floats, highest: float = math.inf) -> Estimate:
     half = float(_error(blocks[:, None])[0])
     if not math.isfinite(half) or half == 0:
         note = "the run is too short for an interval" if not math.isfinite(half) else "the same in all blocks"
         return Estimate(value, math.nan, math.nan, "", note=note)
-    return Estimate(value, max(0.0, value - half), value + half, "")
+    return Estimate(value, max(0.0, value - half), min(highest, value + half), "")
