@@ -120,6 +120,39 @@ def test_frames_with_absurd_forces_are_left_out_and_counted(tmp_path: Path):
     assert (len(found.frames), found.dropped) == (1, 1)
 
 
+def test_energy_is_the_one_that_forces_are_derivatives_of(tmp_path: Path):
+    smeared, plain = tmp_path / "smeared.extxyz", tmp_path / "plain.extxyz"
+    smeared.write_text(GOOD.replace("energy=-5.0", "energy=-5.0 free_energy=-5.25"))
+    plain.write_text(GOOD)
+    (frame,) = read_frames([smeared], ELEMENTS, "trajectory", 40.0).frames
+    assert frame.energy == -5.25
+    with pytest.raises(TrainingError, match=r"smeared\.extxyz, frame 0 has a free_energy, .*plain\.extxyz, frame 0 "):
+        read_frames([plain, smeared], ELEMENTS, "trajectory", 40.0)
+
+
+def test_group_of_tests_is_never_trained_on(tmp_path: Path):
+    path = tmp_path / "groups.extxyz"
+    moved = [GOOD.replace("Na 0 0 0", f"Na 0 0 0.{k}").replace("trajectory=a", f"trajectory={k}") for k in range(6)]
+    moved[3] = moved[3].replace("trajectory=3", "trajectory=3 group=test")
+    moved[4] = moved[4].replace("trajectory=4", "trajectory=4 group=train")
+    path.write_text("".join(moved))
+    parts = split_frames(read_frames([path], ELEMENTS, "trajectory", 40.0).frames, Split(validation=0.3))
+    assert [frame.trajectory for frame in parts["test"]] == ["3"]
+    assert len(parts["train"]) + len(parts["validation"]) == 5
+
+
+def test_frames_that_are_tested_and_trained_on_are_refused(tmp_path: Path):
+    """Also in another order of the atoms, and with other labels."""
+    path = tmp_path / "twice.extxyz"
+    lines = GOOD.replace("trajectory=a", "trajectory=b composition=other").replace("-5.0", "-6.0").splitlines()
+    swapped = "\n".join([*lines[:2], lines[3], lines[2]]) + "\n"
+    third = GOOD.replace("Na 0 0 0", "Na 0 0 0.5").replace("trajectory=a", "trajectory=c")
+    path.write_text(GOOD + swapped + third)
+    found = read_frames([path], ELEMENTS, "trajectory", 40.0).frames
+    with pytest.raises(TrainingError, match=r"overlap: twice\.extxyz, frame 1 and twice\.extxyz, frame 0 are the same"):
+        split_frames(found, Split(validation=("c",), test_compositions=("other",)))
+
+
 @pytest.mark.parametrize("seed", range(6))
 def test_no_trajectory_stands_on_two_sides(frames: tuple[Frame, ...], seed: int):
     parts = split_frames(frames, Split(validation=0.4, test=0.3, seed=seed))

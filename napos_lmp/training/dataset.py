@@ -22,6 +22,7 @@ Array = NDArray[np.float64]
 
 # unified atomic mass constant in g, over 1 A^3 in cm^3
 _DENSITY_UNIT = 1.66053906892
+_MOST_PAIRS = 3
 
 
 @dataclass(frozen=True)
@@ -29,7 +30,9 @@ class Frame:
     """One labelled periodic cell.
 
     `cell` (3, 3) A with rows as vectors, `positions` (N, 3) A, `energy` eV, `forces` (N, 3) eV/A, `virial` (3, 3) eV or
-    None where the labels have no stress. `density` in g/cm3.
+    None where the labels have no stress. `density` in g/cm3. `energy` is the one that the forces are derivatives of:
+    the free energy of the electrons where the labels have it (`smeared`). A frame of the `group` ``test`` is never
+    trained on. `name` says where it was read.
     """
 
     symbols: tuple[str, ...]
@@ -43,6 +46,9 @@ class Frame:
     composition: str
     phase: str
     temperature: float | None
+    smeared: bool = False
+    group: str = ""
+    name: str = ""
 
 
 @dataclass(frozen=True)
@@ -86,10 +92,11 @@ def read_frames(paths: Iterable[Path], elements: Sequence[str], by: str, force_c
     ------
     TrainingError
         If a file cannot be read, or a frame has an unknown element, no periodic cell, no trajectory or no whole labels,
-        or two isolated atoms of an element differ in energy.
+        two isolated atoms of an element differ in energy, or some frames have a free energy and others do not.
     """
     frames: list[Frame] = []
     isolated: dict[str, float] = {}
+    smeared: dict[bool, str] = {}
     dropped = 0
     for path in paths:
         for number, atoms in enumerate(_read_atoms(path)):
@@ -98,6 +105,11 @@ def read_frames(paths: Iterable[Path], elements: Sequence[str], by: str, force_c
                 _note_isolated(atoms, where, elements, isolated)
                 continue
             frame = _checked(atoms, where, elements, by)
+            if smeared.setdefault(frame.smeared, where) == where and len(smeared) == 2:
+                raise TrainingError(
+                    f"{smeared[True]} has a free_energy, of which the forces are derivatives, and {smeared[False]} has "
+                    "none; the frames of one training must all have it, or none of them"
+                )
             if float(np.linalg.norm(frame.forces, axis=1).max()) > force_cap:
                 dropped += 1
             else:
@@ -110,10 +122,13 @@ def read_frames(paths: Iterable[Path], elements: Sequence[str], by: str, force_c
 def split_frames(frames: Sequence[Frame], split: Split) -> dict[str, list[Frame]]:
     """Divide frames into `train`, `validation` and `test`, whole trajectories at a time.
 
+    Frames of the group ``test`` go to the test set, whatever the split says.
+
     Raises
     ------
     TrainingError
-        If a trajectory or composition named in `split` is not in the data, or nothing is left to train or validate on.
+        If a trajectory or composition named in `split` is not in the data, a frame of the test set is also in another,
+        or nothing is left to train or validate on.
     """
     compositions = {frame.composition for frame in frames}
     for name in split.test_compositions:
@@ -121,8 +136,8 @@ def split_frames(frames: Sequence[Frame], split: Split) -> dict[str, list[Frame]
             raise TrainingError(
                 f"split.test_compositions: {name!r} is not in the data; it has {', '.join(sorted(compositions))}"
             )
-    held_out = [frame for frame in frames if frame.composition in split.test_compositions]
-    rest = [frame for frame in frames if frame.composition not in split.test_compositions]
+    held_out = [frame for frame in frames if _is_held_out(frame, split)]
+    rest = [frame for frame in frames if not _is_held_out(frame, split)]
     sizes: dict[str, int] = defaultdict(int)
     for frame in rest:
         sizes[frame.trajectory] += 1
@@ -135,12 +150,31 @@ def split_frames(frames: Sequence[Frame], split: Split) -> dict[str, list[Frame]
         "validation": [frame for frame in rest if frame.trajectory in validation],
         "test": held_out + [frame for frame in rest if frame.trajectory in test],
     }
+    refuse_overlap(parts["test"], [*parts["train"], *parts["validation"]])
     for part in ("train", "validation"):
         if not parts[part]:
             raise TrainingError(
                 f"split leaves no frame for {part}: the data hold {len(rest)} frames of {len(sizes)} trajectories"
             )
     return parts
+
+
+def refuse_overlap(tested: Sequence[Frame], others: Sequence[Frame]) -> None:
+    """Refuse test frames whose atoms stand where those of a frame to train or validate on do.
+
+    Raises
+    ------
+    TrainingError
+        If there is such a pair.
+    """
+    known = {_places(frame): frame for frame in others}
+    pairs = [(frame, known[places]) for frame in tested if (places := _places(frame)) in known]
+    if pairs:
+        listed = ", ".join(f"{one.name} and {other.name}" for one, other in pairs[:_MOST_PAIRS])
+        more = f" and {len(pairs) - _MOST_PAIRS} more" if len(pairs) > _MOST_PAIRS else ""
+        raise TrainingError(
+            f"test and training data overlap: {listed}{more} are the same frames; leave them out of one of the two"
+        )
 
 
 def write_systems(frames: Sequence[Frame], folder: Path, elements: Sequence[str]) -> list[Path]:
@@ -186,6 +220,17 @@ def write_extxyz(frames: Sequence[Frame], path: Path) -> None:
 def type_order(symbols: Sequence[str], elements: Sequence[str]) -> NDArray[np.intp]:
     """Indices that sort atoms by element, stable."""
     return np.argsort([elements.index(symbol) for symbol in symbols], kind="stable")
+
+
+def _is_held_out(frame: Frame, split: Split) -> bool:
+    return frame.group == "test" or frame.composition in split.test_compositions
+
+
+def _places(frame: Frame) -> bytes:
+    """The same for frames whose atoms stand in the same places to a thousandth of an A, in whatever order."""
+    order = np.lexsort((*np.round(frame.positions.T, 3), np.array(frame.symbols)))
+    numbers = np.round(np.concatenate([frame.cell, frame.positions[order]]), 3) + 0.0
+    return " ".join(frame.symbols[k] for k in order).encode() + numbers.tobytes()
 
 
 def _write_system(frames: Sequence[Frame], system: Path, elements: Sequence[str], has_virial: bool) -> None:
@@ -267,7 +312,7 @@ def _checked(atoms: Any, where: str, elements: Sequence[str], by: str) -> Frame:
         raise TrainingError(f"{where}: has no {' and no '.join(missing)}")
     if by not in atoms.info:
         raise TrainingError(f"{where}: has no property {by!r}, which split.by says names its trajectory")
-    for name in ("energy", "forces", "stress"):
+    for name in ("energy", "free_energy", "forces", "stress"):
         if name in labels and not np.all(np.isfinite(labels[name])):
             raise TrainingError(f"{where}: its {name} is not a finite number")
     volume = float(atoms.cell.volume)
@@ -276,7 +321,7 @@ def _checked(atoms: Any, where: str, elements: Sequence[str], by: str) -> Frame:
         symbols=symbols,
         cell=np.array(atoms.cell[:], dtype=np.float64),
         positions=np.array(atoms.positions, dtype=np.float64),
-        energy=float(labels["energy"]),
+        energy=float(labels.get("free_energy", labels["energy"])),
         forces=np.array(labels["forces"], dtype=np.float64),
         virial=virial,
         density=float(atoms.get_masses().sum()) * _DENSITY_UNIT / volume,
@@ -284,4 +329,7 @@ def _checked(atoms: Any, where: str, elements: Sequence[str], by: str) -> Frame:
         composition=str(atoms.info.get("composition", atoms.get_chemical_formula())),
         phase=str(atoms.info.get("phase", "unknown")),
         temperature=float(atoms.info["temperature_K"]) if "temperature_K" in atoms.info else None,
+        smeared="free_energy" in labels,
+        group=str(atoms.info.get("group", "")),
+        name=where,
     )

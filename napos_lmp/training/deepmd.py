@@ -17,10 +17,10 @@ from napos_lmp.errors import TrainingError
 from napos_lmp.files import sha256_of, whole_folder, write_text
 from napos_lmp.potential import read_potential
 from napos_lmp.training.config import read_config
-from napos_lmp.training.dataset import Frame, read_frames, split_frames, write_systems
+from napos_lmp.training.dataset import Frame, write_systems
 from napos_lmp.training.deepmd_config import DeepmdConfig
 from napos_lmp.training.evaluate import largest_difference
-from napos_lmp.training.outcome import TrainedModel, TrainingResult, write_potential
+from napos_lmp.training.outcome import TrainedModel, TrainingResult, read_parts, write_potential
 from napos_lmp.training.peers import peer_errors
 from napos_lmp.training.prediction import predict_deepmd
 from napos_lmp.training.process import POLL_SECONDS, child, claimed, usable_threads
@@ -55,8 +55,7 @@ def train_deepmd(config_path: Path, progress: ProgressCallback | None = None) ->
     config = read_config(config_path, DeepmdConfig)
     show = progress or (lambda state: None)
     show(TrainingProgress("reading data", 0, config.steps))
-    frames = read_frames(config.data, config.elements, config.split.by, config.force_cap_eV_A)
-    parts = split_frames(frames.frames, config.split)
+    frames, parts = read_parts(config)
     peers = peer_errors(config, parts)
     with claimed(config.output, config.fingerprint(), has_checkpoint=_last_checkpoint(config.output) is not None):
         target = config.output / config.name

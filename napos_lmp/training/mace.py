@@ -18,7 +18,7 @@ from napos_lmp.pickled import pickle_contents
 from napos_lmp.potential import Offer, read_potential
 from napos_lmp.training.atomic_energies import AtomicEnergies, fit_atomic_energies
 from napos_lmp.training.config import read_config
-from napos_lmp.training.dataset import Frame, FrameSet, read_frames, split_frames, write_extxyz
+from napos_lmp.training.dataset import Frame, FrameSet, write_extxyz
 from napos_lmp.training.foundation import check_foundation, foundation_file, look_into
 from napos_lmp.training.mace_config import MaceConfig, Model
 from napos_lmp.training.mace_run import (
@@ -29,7 +29,7 @@ from napos_lmp.training.mace_run import (
     mace_arguments,
     run_mace,
 )
-from napos_lmp.training.outcome import TrainedModel, TrainingResult, write_potential
+from napos_lmp.training.outcome import TrainedModel, TrainingResult, read_parts, write_potential
 from napos_lmp.training.peers import peer_errors
 from napos_lmp.training.prediction import predict_mace
 from napos_lmp.training.process import begun_here, claimed, note_begun, recorded_fingerprint
@@ -82,8 +82,7 @@ def train_mace(
     config = _with_foundation(read_config(config_path, MaceConfig), foundation)
     show = progress or (lambda state: None)
     show(TrainingProgress("reading data", 0, config.epochs))
-    frames = read_frames(config.data, config.elements, config.split.by, config.force_cap_eV_A)
-    parts = split_frames(frames.frames, config.split)
+    frames, parts = read_parts(config)
     _check_frames(config, parts)
     peers = peer_errors(config, parts)
     energies = _atomic_energies(config, frames, parts["train"])

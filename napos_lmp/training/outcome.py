@@ -13,7 +13,7 @@ from napos_lmp import __version__
 from napos_lmp.card import Domain, Potential, PotentialCard, SetErrors, TrainingData, write_card
 from napos_lmp.files import sha256_of, whole_folder
 from napos_lmp.training.config import TrainingConfig
-from napos_lmp.training.dataset import Frame, read_frames
+from napos_lmp.training.dataset import Frame, FrameSet, read_frames, refuse_overlap, split_frames
 from napos_lmp.training.evaluate import grouped_errors, write_errors
 from napos_lmp.training.prediction import Predictor
 
@@ -52,6 +52,21 @@ class TrainedModel:
     packages: tuple[str, ...]
     predictor: Predictor
     details: Mapping[str, Any]
+
+
+def read_parts(config: TrainingConfig) -> tuple[FrameSet, dict[str, list[Frame]]]:
+    """The frames of a training file, and what of them is to train, to validate and to test on.
+
+    Raises
+    ------
+    TrainingError
+        If the data are wrong, cannot be divided as asked for, or a test file shares a frame with them.
+    """
+    frames = read_frames(config.data, config.elements, config.split.by, config.force_cap_eV_A)
+    parts = split_frames(frames.frames, config.split)
+    for tested in sets_to_test(config, parts).values():
+        refuse_overlap(tested, parts["train"])
+    return frames, parts
 
 
 def sets_to_test(config: TrainingConfig, parts: Mapping[str, Sequence[Frame]]) -> dict[str, Sequence[Frame]]:
