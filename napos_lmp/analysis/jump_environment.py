@@ -22,7 +22,7 @@ from napos_lmp.analysis.rdf import PartialRDF, PartialRDFResult
 from napos_lmp.errors import AnalysisError
 
 _LONGEST_SHELL = 6.0
-_RDF_FRAMES = 50
+_RDF_FRAMES = 20
 _FEWEST_JUMPS = 20
 _LEAST_SHARE = 0.1
 """Share of the time that each of two kinds of sites has to hold for their rates to be compared."""
@@ -112,7 +112,7 @@ class JumpEnvironment:
         Its jumps.
     cutoffs
         Ends of first shells and longest bonds in A, such as ``{"Na-S": 4.0, "P-S": 2.6}``; the others are first minima
-        of g(r) in up to 50 of the frames, else from the table.
+        of g(r) in up to 20 of the frames, else from the table.
 
     Raises
     ------
