@@ -7,9 +7,14 @@ import sys
 import time
 from pathlib import Path
 
+import MDAnalysis
 import numpy as np
 import pytest
+from MDAnalysis.coordinates.memory import MemoryReader
 
+from napos_lmp.analysis.quantities_vibrations import measure_vibrations
+from napos_lmp.analysis.velocity_correlation import VelocityAutocorrelation
+from napos_lmp.analysis.vibrations import VibrationalSpectrum
 from napos_lmp.composition import Composition
 from napos_lmp.deck import present_elements, render_deck
 from napos_lmp.engine import read_run_record, run_deck
@@ -48,7 +53,7 @@ def killed_and_resumed(tmp_path_factory) -> Path:
     composition, potential = Composition.parse("Na4P2S5O2"), load_potential("napos-deepmd")
     counts = composition.cell(26).counts
     structure = pack(counts, 0.9 * estimate_density(composition).value, 3, present_elements(potential, counts))
-    (protocol,) = MeltQuench.model_validate({**PRESET, "vibrate": {"duration_ps": 1.2}}).protocols()
+    (protocol,) = MeltQuench.model_validate({**PRESET, "vibrate": {"duration_ps": 0.8}}).protocols()
     render_deck(
         folder / "deck",
         composition=composition,
@@ -61,13 +66,15 @@ def killed_and_resumed(tmp_path_factory) -> Path:
     deck = folder / "deck"
     engine = subprocess.Popen([sys.executable, "-c", RUN, str(deck)], start_new_session=True)
     dumped = deck / "velocities.000.txt"
-    deadline = time.monotonic() + 120
-    while not dumped.is_file() or dumped.read_text().count("TIMESTEP") < 80:
-        assert engine.poll() is None
-        assert time.monotonic() < deadline
-        time.sleep(0.02)
-    os.killpg(engine.pid, signal.SIGKILL)
-    engine.wait()
+    try:
+        deadline = time.monotonic() + 400
+        while not dumped.is_file() or dumped.read_text().count("TIMESTEP") < 40:
+            assert engine.poll() is None
+            assert time.monotonic() < deadline
+            time.sleep(0.02)
+    finally:
+        os.killpg(engine.pid, signal.SIGKILL)
+        engine.wait()
     assert run_deck(deck, progress=False).outcome == "complete"
     return deck
 
@@ -92,7 +99,7 @@ def test_goes_on_after_a_kill_without_a_seam(killed_and_resumed):
     assert trajectory.report[STAGE].complete
     assert not trajectory.report[STAGE].holes
     frames = trajectory.universe(STAGE).trajectory
-    np.testing.assert_array_equal(frames.steps, np.arange(100, 1301, 4))
+    np.testing.assert_array_equal(frames.steps, np.arange(100, 901, 4))
     positions = np.array([frame.positions.copy() for frame in frames], dtype=float)
     velocities = velocities_of_lammps(killed_and_resumed)
     expected = np.array([velocities[step] for step in frames.steps])
@@ -101,6 +108,40 @@ def test_goes_on_after_a_kill_without_a_seam(killed_and_resumed):
     deviation = by_difference - expected[4:-4]
     assert deviation.std() < 0.002 * expected.std()
     assert np.abs(deviation).max() < 0.03 * expected.std()
+
+
+def test_spectrum_from_positions_is_that_of_lammps_velocities(killed_and_resumed):
+    """Positions in float32 as a deck writes them hold the velocities: the same spectrum, the same autocorrelation."""
+    source = DeckTrajectory(killed_and_resumed).universe(STAGE)
+    velocities = velocities_of_lammps(killed_and_resumed)
+    frames = source.trajectory
+    written = MDAnalysis.Merge(source.atoms)
+    # the times in whose middle the differences stand, but for half an interval
+    inner = slice(3, len(frames) - 4)
+    written.load_new(
+        np.array([frame.positions.copy() for frame in frames[inner]]),
+        format=MemoryReader,
+        order="fac",
+        dt=0.004,
+        velocities=np.array([velocities[step] for step in frames.steps[inner]], dtype=np.float32),
+        dimensions=frames[0].dimensions,
+    )
+    ours, theirs = (VibrationalSpectrum(u, resolution=4.5).run() for u in (source, written))
+    assert (ours.origin, theirs.origin) == ("positions", "velocities")
+    assert np.abs(ours.total - theirs.total).max() < 0.05 * theirs.total.max()
+    assert ours.temperature == pytest.approx(theirs.temperature, rel=0.02)
+    thermo = DeckTrajectory(killed_and_resumed).thermo(STAGE)
+    assert theirs.temperature == pytest.approx(thermo["Temp"].mean(), rel=0.1)
+    ours, theirs = (VelocityAutocorrelation(u, longest=0.3).run() for u in (source, written))
+    for element, values in theirs.correlation.items():
+        assert np.abs(ours.correlation[element] - values).max() < 0.06
+
+
+def test_measured_as_a_stage(killed_and_resumed):
+    found = measure_vibrations(DeckTrajectory(killed_and_resumed).universe(STAGE))
+    assert "needs 5.76 ps" in found.refusals["vibrations"]
+    assert set(found.tables) == {"vacf"}
+    assert [q.key for q in found.quantities] == ["vibrations.diffusion.Na", "vibrations.diffusion_msd.Na"]
 
 
 def test_keeps_its_energy(killed_and_resumed):
