@@ -98,7 +98,7 @@ def pair_functions(r: Floats, curves: Mapping[str, Floats], cutoffs: Mapping[str
         for ax in axes[len(groups) :]:
             ax.set_axis_off()
 
-    return _svg(draw, WIDTH, 2.35 * math.ceil(len(groups) / 2))
+    return svg_of(draw, WIDTH, 2.35 * math.ceil(len(groups) / 2))
 
 
 @dataclass(frozen=True)
@@ -135,7 +135,7 @@ def pair_overlays(panels: Mapping[str, Sequence[PairCurve]]) -> str:
             ax.set_axis_off()
         figure.legend(*axes[0].get_legend_handles_labels(), loc="outside upper left", ncols=len(names))
 
-    return _svg(draw, WIDTH, 0.4 + 1.65 * math.ceil(len(shown) / 3))
+    return svg_of(draw, WIDTH, 0.4 + 1.65 * math.ceil(len(shown) / 3))
 
 
 @dataclass(frozen=True)
@@ -161,7 +161,7 @@ def scattering(panels: Sequence[Curves]) -> str:
             ax.set(xlabel=panel.x_label, ylabel=panel.y_label, xlim=(0, float(panel.x[-1])))
             ax.legend()
 
-    return _svg(draw, WIDTH if len(panels) > 1 else 5.2, 2.6)
+    return svg_of(draw, WIDTH if len(panels) > 1 else 5.2, 2.6)
 
 
 def angle_distributions(angle: Floats, inside: Mapping[str, Floats], bridges: Mapping[str, Floats]) -> str:
@@ -175,7 +175,7 @@ def angle_distributions(angle: Floats, inside: Mapping[str, Floats], bridges: Ma
             ax.set(title=title, xlabel="angle (°)", ylabel="probability (1/°)", xlim=(50, 180), ylim=(0, None))
             ax.legend()
 
-    return _svg(draw, WIDTH if len(panels) > 1 else 5.2, 2.6)
+    return svg_of(draw, WIDTH if len(panels) > 1 else 5.2, 2.6)
 
 
 def bars(categories: Sequence[str], series: Mapping[str, Sequence[Number]], axis: str) -> str:
@@ -199,7 +199,7 @@ def bars(categories: Sequence[str], series: Mapping[str, Sequence[Number]], axis
         if len(series) > 1:
             ax.legend()
 
-    return _svg(draw, WIDTH if len(series) > 1 or len(categories) > 6 else 5.2, 2.5)
+    return svg_of(draw, WIDTH if len(series) > 1 or len(categories) > 6 else 5.2, 2.5)
 
 
 def thermo(stages: Sequence[ThermoStage], series: Mapping[str, tuple[Floats, Floats]]) -> str:
@@ -230,7 +230,7 @@ def thermo(stages: Sequence[ThermoStage], series: Mapping[str, tuple[Floats, Flo
             axes[-1].set_xlim(stages[0].start, stages[-1].stop)
         figure.align_ylabels(axes)
 
-    return _svg(draw, WIDTH, 1.0 + 1.35 * len(series))
+    return svg_of(draw, WIDTH, 1.0 + 1.35 * len(series))
 
 
 def displacements(panels: Sequence[Displacement]) -> str:
@@ -247,7 +247,7 @@ def displacements(panels: Sequence[Displacement]) -> str:
         for ax in axes[::columns]:
             ax.set_ylabel("MSD (Å²)")
 
-    return _svg(draw, WIDTH if columns > 1 else 5.2, 2.7 * rows)
+    return svg_of(draw, WIDTH if columns > 1 else 5.2, 2.7 * rows)
 
 
 def arrhenius(
@@ -297,7 +297,7 @@ def arrhenius(
         top.set_xticks(ticks, [f"{t:.0f}" for t in ticks])
         ax.legend()
 
-    return _svg(draw, 5.4, 3.4)
+    return svg_of(draw, 5.4, 3.4)
 
 
 def against_composition(
@@ -326,7 +326,7 @@ def against_composition(
         if len(series) > 1:
             ax.legend()
 
-    return _svg(draw, 5.4, 2.9)
+    return svg_of(draw, 5.4, 2.9)
 
 
 def convergence(
@@ -353,7 +353,7 @@ def convergence(
         ax.set(xlabel=axis, ylabel=label)
         ax.margins(x=0.08, y=0.15)
 
-    return _svg(draw, 5.4, 2.9)
+    return svg_of(draw, 5.4, 2.9)
 
 
 def _make_logarithmic(ax: Any) -> None:
@@ -427,7 +427,8 @@ def _inverse(values: Any) -> Any:
     return 1000 / np.maximum(np.asarray(values, dtype=np.float64), 1e-9)
 
 
-def _svg(draw: Callable[[Any], None], width: float, height: float) -> str:
+def svg_of(draw: Callable[[Any], None], width: float, height: float) -> str:
+    """What `draw` draws on a matplotlib figure of this size in inches, in the style of the report, as SVG."""
     import matplotlib as mpl
     from matplotlib.backends.backend_svg import FigureCanvasSVG
     from matplotlib.figure import Figure
