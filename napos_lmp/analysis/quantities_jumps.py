@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
@@ -128,16 +129,16 @@ def _van_hove(result: VanHoveResult) -> Iterator[Quantity]:
 
 def _jumps(result: JumpResult) -> Iterator[Quantity]:
     ion = result.species
-    length = f"in {result.n_frames * result.frame_interval:.3g} ps"
+    run = f"in {result.n_frames * result.frame_interval:.6g} ps"
     for name, label, estimate in (
         ("rate", f"jumps of a {ion}", result.rate),
         ("residence", f"mean time of {ion} in a cage", result.residence_time),
         ("length", f"mean length of a jump of {ion}", result.mean_length),
-        ("moving", f"{ion} that jump {length}", result.moving.scaled(100, "%")),
+        ("moving", f"{ion} that jump during the run", dataclasses.replace(result.moving.scaled(100, "%"), note=run)),
         (
             "displaced",
-            f"{ion} that end farther than {result.threshold:g} Å from where they began, {length}",
-            result.displaced.scaled(100, "%"),
+            f"{ion} that end farther than {result.threshold:g} Å from where they began",
+            dataclasses.replace(result.displaced.scaled(100, "%"), note=run),
         ),
         ("return", f"jumps of {ion} that undo the one before", result.returns.scaled(100, "%")),
         ("correlation", f"correlation factor of the jumps of {ion}", result.correlation),

@@ -8,6 +8,7 @@ from itertools import cycle
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from napos_lmp.report.plots import OKABE_ITO, WIDTH, Floats, svg_of
 
@@ -32,7 +33,9 @@ def van_hove(r: Floats, selves: Sequence[Band], others: Sequence[Band]) -> str:
                 ends = band.values - band.errors, band.values + band.errors
                 ax.fill_between(r, *ends, color=colour, alpha=0.22, linewidth=0)
             far = r[np.any([np.nan_to_num(band.values) > 0.003 for band in bands], axis=0)]
-            ax.set(xlabel="r (Å)", ylabel=label, xlim=(0, far[-1] if len(far) else None), ylim=(0, _top(bands)))
+            ax.set(
+                xlabel="r (Å)", ylabel=label, xlim=(0, far[-1] if len(far) else None), ylim=(0, _top(bands, r > 0.5))
+            )
             ax.legend()
         if others:
             ax.axhline(1.0, color="#9aa3af", linewidth=0.7, zorder=0)
@@ -69,7 +72,7 @@ def departures(lengths: Band | None, length: Floats, time: Floats, remaining: Fl
     return svg_of(draw, WIDTH if len(drawings) > 1 else 5.2, 2.6)
 
 
-def _top(bands: Sequence[Band]) -> float:
-    """Top of the axis: above all but the first lag's peak, which would flatten the others."""
-    peaks = sorted(float(np.nanmax(band.values)) for band in bands)
+def _top(bands: Sequence[Band], known: NDArray[np.bool_]) -> float:
+    """Top of the axis: above all but much higher peaks of early lags, and the noise at the smallest distances."""
+    peaks = sorted(float(np.nanmax(band.values[known])) for band in bands)
     return 1.12 * min(peaks[-1], 2.5 * peaks[0] if len(peaks) > 1 else peaks[-1])
