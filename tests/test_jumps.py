@@ -182,7 +182,7 @@ def test_a_stage_gives_quantities_and_tables():
     assert quantities["jump.rate.Na"].low < 40 < quantities["jump.rate.Na"].high
     assert quantities["exit.time.Na"].low < 25 < quantities["exit.time.Na"].high
     assert quantities["jump.moving.Na"].unit == "%"
-    assert quantities["jump.exponent.Na"].value == pytest.approx(0, abs=0.2)
+    assert quantities["exit.exponent.Na"].value == pytest.approx(0, abs=0.2)
     assert "van_hove.refilled.Na" not in quantities
     assert set(found.refusals) == {"jump_environment"}
 
@@ -194,7 +194,10 @@ def test_a_melt_has_exit_times_and_a_reason_for_no_jumps():
     assert "moves continuously" in found.refusals["jumps"]
     quantities = {quantity.key: quantity for quantity in found.quantities}
     assert quantities["jump.rate.Na"].refused == quantities["jump.length.Na"].refused == found.refusals["jumps"]
-    assert "jump.diffusion.Na" not in quantities
+    assert "jump.moving.Na" not in quantities
+    assert quantities["exit.exponent.Na"].low < 2 < quantities["exit.exponent.Na"].high
+    exact = 0.1**2 / 2 / 0.1 * A2_PER_PS_IN_CM2_PER_S
+    assert quantities["exit.diffusion.Na"].low < exact < quantities["exit.diffusion.Na"].high
     free = 1.75**2 / (3 * 0.1**2) * 0.1
     assert free < quantities["exit.time.Na"].value < 4 * free
     assert quantities["van_hove.moved.Na"].note == "after 80 ps"

@@ -85,9 +85,7 @@ def measure_mechanism(
         return found
     found.jumps = jumps
     found.tables.update(jumps=jumps, jump_lengths=jump_lengths(jumps), residence=residence(jumps))
-    found.quantities.append(
-        Quantity.of_estimate(f"exit.time.{mobile}", _exit_label(mobile, jumps.threshold), jumps.residence_time)
-    )
+    found.quantities.extend(_departures(jumps))
     if jumps.continuous:
         found.refusals["jumps"] = jumps.continuous
         found.quantities.extend(_no_jumps(mobile, jumps.continuous))
@@ -106,6 +104,16 @@ def measure_mechanism(
 
 def _exit_label(ion: str, threshold: float) -> str:
     return f"mean time until {ion} stays farther than {threshold:g} Å from where it was"
+
+
+def _departures(result: JumpResult) -> Iterator[Quantity]:
+    ion = result.species
+    for name, label, estimate in (
+        ("time", _exit_label(ion, result.threshold), result.residence_time),
+        ("diffusion", f"diffusion coefficient of {ion} that follows from how it leaves its places", result.diffusion),
+        ("exponent", f"power of the distance with which the rate of {ion} leaving falls", result.exponent),
+    ):
+        yield Quantity.of_estimate(f"exit.{name}.{ion}", label, estimate)
 
 
 def _no_jumps(ion: str, reason: str) -> Iterator[Quantity]:
@@ -142,9 +150,7 @@ def _jumps(result: JumpResult) -> Iterator[Quantity]:
         ),
         ("return", f"jumps of {ion} that undo the one before", result.returns.scaled(100, "%")),
         ("correlation", f"correlation factor of the jumps of {ion}", result.correlation),
-        ("diffusion", f"diffusion coefficient of {ion} from its jumps", result.diffusion),
         ("vibration", f"vibration of {ion} in its cage along an axis", result.vibration),
-        ("exponent", f"power with which the rate of {ion} falls with the threshold", result.exponent),
     ):
         yield Quantity.of_estimate(f"jump.{name}.{ion}", label, estimate)
 

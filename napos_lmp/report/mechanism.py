@@ -18,6 +18,7 @@ _LAG = re.compile(r"self_([\d.e+-]+)ps_1/A")
 _OVER_TEMPERATURE = {
     "van_hove.moved.{}": "Moved by 3 Å",
     "exit.time.{}": "Time to leave",
+    "exit.diffusion.{}": "D that follows",
     "jump.rate.{}": "Jumps",
     "jump.length.{}": "Length of a jump",
     "jump.return.{}": "Undone",
