@@ -322,6 +322,7 @@ class _DeckAnalysis:
             temperature,
             self._charges,
             currents=self._currents(draft),
+            workers=self._workers,
             progress=lambda what: self._progress(f"{name}: {what}"),
         )
         for measurement, result in found.tables.items():

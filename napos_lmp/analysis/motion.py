@@ -7,10 +7,14 @@ measurement that the data do not support is refused, with the reason, and does n
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from typing import Any
 
+from napos_lmp.analysis.base import Result
 from napos_lmp.analysis.msd import MeanSquareDisplacement
-from napos_lmp.analysis.quantities_transport import TransportMeasurement, measure_transport
+from napos_lmp.analysis.quantities_jumps import measure_mechanism
+from napos_lmp.analysis.quantities_transport import measure_transport
+from napos_lmp.analysis.results import Quantity, Window
 from napos_lmp.analysis.run_length import RunLengthConvergence
 from napos_lmp.currents import VelocitySums
 from napos_lmp.errors import AnalysisError
@@ -23,6 +27,28 @@ ALL_FRAMES = slice(None)
 Progress = Callable[[str], None]
 
 
+@dataclass
+class MotionFindings:
+    """What was found on one trajectory.
+
+    Attributes
+    ----------
+    quantities
+        The numbers.
+    windows
+        Where diffusion coefficients were fitted.
+    tables
+        The results that are saved as CSV files, by name of the measurement.
+    refusals
+        Measurements that could not be made, and why.
+    """
+
+    quantities: list[Quantity] = field(default_factory=list)
+    windows: list[Window] = field(default_factory=list)
+    tables: dict[str, Result] = field(default_factory=dict)
+    refusals: dict[str, str] = field(default_factory=dict)
+
+
 def measure_motion(
     source: Any,
     temperature: float,
@@ -30,9 +56,10 @@ def measure_motion(
     *,
     currents: VelocitySums | None = None,
     frames: slice = ALL_FRAMES,
+    workers: int | None = None,
     progress: Progress | None = None,
-) -> TransportMeasurement:
-    """Measure diffusion and conductivity on a trajectory.
+) -> MotionFindings:
+    """Measure diffusion, conductivity and the way of the mobile ion on a trajectory.
 
     Parameters
     ----------
@@ -46,6 +73,8 @@ def measure_motion(
         Sums of velocities of the same run, if there are any.
     frames
         Those to use.
+    workers
+        Most processes to use; None takes every core.
     progress
         Is told in a few words what is being measured.
 
@@ -56,13 +85,22 @@ def measure_motion(
         where nothing could be measured.
     """
     tell = progress or (lambda _: None)
+    found = MotionFindings()
     tell("mean-square displacements")
     try:
         displacements = MeanSquareDisplacement(source, start=frames.start, stop=frames.stop, step=frames.step).run()
     except AnalysisError as error:
-        return TransportMeasurement(refusals={"transport": str(error)})
-    found = measure_transport(displacements, temperature, charges, mobile=MOBILE, currents=currents)
+        found.refusals["transport"] = str(error)
+        return found
+    transport = measure_transport(displacements, temperature, charges, mobile=MOBILE, currents=currents)
+    found.quantities.extend(transport.quantities)
+    found.windows.extend(transport.windows)
+    found.tables.update(transport.tables)
     if any(window.species == MOBILE for window in found.windows):
         tell("diffusion against run length")
         found.tables["run_length"] = RunLengthConvergence(displacements, MOBILE).run()
+    mechanism = measure_mechanism(source, displacements, mobile=MOBILE, workers=workers, progress=tell)
+    found.quantities.extend(mechanism.quantities)
+    found.tables.update(mechanism.tables)
+    found.refusals.update(mechanism.refusals)
     return found

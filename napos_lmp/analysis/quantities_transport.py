@@ -41,14 +41,11 @@ class TransportMeasurement:
         Where diffusion coefficients were fitted.
     tables
         Curves by measurement: ``msd``, ``charge_displacement``, ``green_kubo``.
-    refusals
-        Measurements that could not be made, and why.
     """
 
     quantities: list[Quantity] = field(default_factory=list)
     windows: list[Window] = field(default_factory=list)
     tables: dict[str, Result] = field(default_factory=dict)
-    refusals: dict[str, str] = field(default_factory=dict)
 
 
 def measure_transport(

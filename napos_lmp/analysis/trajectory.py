@@ -14,10 +14,9 @@ import napos_lmp
 from napos_lmp.analysis.averages import mean_estimate
 from napos_lmp.analysis.base import AtomSet, checked_atoms, checked_box, checked_frames
 from napos_lmp.analysis.conductivity import checked_charges
-from napos_lmp.analysis.motion import measure_motion
+from napos_lmp.analysis.motion import MotionFindings, measure_motion
 from napos_lmp.analysis.neighbours import box_heights
 from napos_lmp.analysis.network import Network
-from napos_lmp.analysis.quantities_transport import TransportMeasurement
 from napos_lmp.analysis.results import ANALYSIS_VERSION, RESULT_NAME, InputFile, Quantity, StageResult, write_result
 from napos_lmp.analysis.structure import Progress, StructureOptions, measure_structure
 from napos_lmp.bare_trajectory import BareTrajectory, open_trajectory
@@ -185,19 +184,21 @@ def _checked_motion(
 
 def _measure_motion(
     opened: BareTrajectory, atoms: AtomSet, options: StructureOptions, motion: dict[str, Any], progress: Progress | None
-) -> TransportMeasurement:
+) -> MotionFindings:
     if not motion:
-        return TransportMeasurement(refusals={"transport": NO_TRANSPORT})
+        return MotionFindings(refusals={"transport": NO_TRANSPORT})
     charges = checked_charges(motion.get("charges", FORMAL_CHARGES), atoms.counts)
     frames = slice(options.start, options.stop, options.step)
-    return measure_motion(opened.universe, motion["temperature"], charges, frames=frames, progress=progress)
+    return measure_motion(
+        opened.universe, motion["temperature"], charges, frames=frames, workers=options.workers, progress=progress
+    )
 
 
 def _measure(
     opened: BareTrajectory,
     atoms: AtomSet,
     options: StructureOptions,
-    moved: TransportMeasurement,
+    moved: MotionFindings,
     progress: Progress | None,
 ) -> dict[str, Any]:
     trajectory = opened.universe.trajectory
