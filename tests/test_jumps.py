@@ -63,6 +63,7 @@ def test_few_jumps_have_the_interval_of_a_count():
     assert result.rate.high == pytest.approx(5.572 * 1000 / exposed, rel=1e-3)
     assert "few jumps" in result.rate.note
     assert result.exponent.note == "1 jumps are too few; 20 are needed"
+    assert result.diffusion.note == "0 jumps after another of the same ion are too few; 20 are needed"
 
 
 def test_a_harmonic_crystal_has_no_jumps():

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -32,7 +32,7 @@ SETTLING_TIME = 1.0
 LARGEST_EXPONENT = 1.0
 LARGEST_WANDER = 0.6
 _NARROWER, _WIDER = 0.8, 1.25
-_FEWEST_JUMPS = 20
+_FEWEST_JUMPS = _FEWEST_PAIRS = 20
 _FEW_COUNTS = 10
 _SHORTEST_RESIDENCE = 2.0
 _NO_JUMP = "no ion jumped"
@@ -78,7 +78,8 @@ class JumpResult(Result):
     returns
         Share of the jumps that lead back to the cage that the ion left by the jump before, among those that had one.
     correlation
-        Correlation factor f of the jumps: 1 for those that know nothing of one another, less where they lead back.
+        Correlation factor f of the jumps: 1 for those that know nothing of one another, less where they lead back; as
+        `diffusion`, from at least 20 jumps that follow another of the same ion.
     diffusion
         Diffusion coefficient that follows from the jumps, cm^2/s.
     vibration
@@ -251,8 +252,8 @@ class Jumps:
             moving=share_estimate(int(np.sum(exposure[:, 0] > 0)), cages.n_ions),
             displaced=share_estimate(int(np.sum(net > self.threshold)), cages.n_ions),
             returns=jackknife_estimate(sums[:, [5, 6]], ratio, "", limits=(0, 1), none=_NO_PAIR),
-            correlation=jackknife_estimate(sums[:, 3:5], _correlation, "", limits=(0, math.inf), none=_NO_PAIR),
-            diffusion=self._diffusion(sums),
+            correlation=_of_pairs(sums, lambda total: _correlation(total[3:5]), ""),
+            diffusion=_of_pairs(sums, _diffusion, "cm^2/s"),
             vibration=jackknife_estimate(cages.spread, _vibration, "Å", limits=(0, math.inf)),
             exponent=exponent,
             continuous=continuous,
@@ -334,11 +335,19 @@ class Jumps:
         sums[:, 7] = len(self._tracks.fractions) * self._interval
         return sums
 
-    def _diffusion(self, sums: Floats) -> Estimate:
-        def diffusion(total: Floats) -> Floats:
-            return np.asarray(total[2] / total[7] / 6 * _correlation(total[3:5]) * A2_PER_PS_IN_CM2_PER_S)
 
-        return jackknife_estimate(sums, diffusion, "cm^2/s", limits=(0, math.inf), none=_NO_PAIR)
+def _of_pairs(sums: Floats, function: Callable[[Floats], Floats], unit: str) -> Estimate:
+    """A number that needs jumps that follow each other."""
+    pairs = int(sums[:, 6].sum())
+    if pairs < _FEWEST_PAIRS:
+        note = f"{pairs} jumps after another of the same ion are too few; {_FEWEST_PAIRS} are needed"
+        return Estimate(math.nan, math.nan, math.nan, unit, note=note)
+    return jackknife_estimate(sums, function, unit, limits=(0, math.inf))
+
+
+def _diffusion(sums: Floats) -> Floats:
+    """In cm^2/s."""
+    return np.asarray(sums[2] / sums[7] / 6 * _correlation(sums[3:5]) * A2_PER_PS_IN_CM2_PER_S)
 
 
 def _inverse(rate: Estimate) -> Estimate:
