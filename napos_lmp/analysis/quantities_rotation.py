@@ -124,6 +124,7 @@ def _rotation(result: GroupRotationResult) -> Iterator[Quantity]:
                 label=f"mean rotation of {name} in {time:.3g} ps",
                 unit="deg",
                 value=float(kind.angle[at]),
+                note=f"mean over {kind.n_groups} groups and all times",
             )
     if math.isfinite(result.broken):
         yield Quantity(
@@ -131,6 +132,7 @@ def _rotation(result: GroupRotationResult) -> Iterator[Quantity]:
             label="groups that lose or change an anion within the run",
             unit="%",
             value=100 * result.broken,
+            note="counted between the first and the last tenth of the run",
         )
 
 

@@ -21,6 +21,8 @@ ROOM_TEMPERATURE = 300.0
 
 _ALL_FRAMES = slice(None)
 _LARGEST_UNRESOLVED = 0.01
+_MEAN = "mean over the run"
+_A2_PER_NS = 1e7  # of one cm^2/s; early values may be negative, which units of diffusion in the report cannot
 
 
 @dataclass
@@ -82,22 +84,27 @@ def _diffusion(result: VelocityAutocorrelationResult, mobile: str) -> Iterator[Q
         return
     start, stop = result.times[len(result.times) // 2], result.times[-1]
     note = f"between {start:.2g} and {stop:.2g} ps, which need not be the diffusive regime"
+    plateau = result.plateau[mobile].scaled(_A2_PER_NS, "Å^2/ns")
     yield Quantity.of_estimate(
-        f"vibrations.diffusion.{mobile}", f"early diffusion of {mobile} by its velocities", result.plateau[mobile]
+        f"vibrations.diffusion.{mobile}", f"early diffusion of {mobile} by its velocities", plateau
     ).model_copy(update={"note": note})
     if mobile in result.displacement:
         yield Quantity(
             key=f"vibrations.diffusion_msd.{mobile}",
             label=f"early diffusion of {mobile} by its displacements",
-            unit="cm^2/s",
-            value=result.displacement[mobile],
+            unit="Å^2/ns",
+            value=result.displacement[mobile] * _A2_PER_NS,
             note=note,
         )
 
 
 def _spectrum(result: VibrationalSpectrumResult) -> Iterator[Quantity]:
     yield Quantity(
-        key="vibrations.temperature", label="temperature of the velocities", unit="K", value=result.temperature
+        key="vibrations.temperature",
+        label="temperature of the velocities",
+        unit="K",
+        value=result.temperature,
+        note=_MEAN,
     )
     for name, mean in result.mean_frequency.items():
         yield Quantity.of_estimate(f"vibrations.mean_frequency.{name}", f"mean frequency of {name}", mean)
@@ -109,6 +116,7 @@ def _spectrum(result: VibrationalSpectrumResult) -> Iterator[Quantity]:
             label=f"kinetic energy of {name} over that of equipartition",
             unit="",
             value=result.found[name] / modes,
+            note=_MEAN,
         )
     capacity, zero_point = result.heat_capacity(ROOM_TEMPERATURE), result.zero_point_energy()
     label = f"heat capacity of harmonic quantum oscillators at {ROOM_TEMPERATURE:g} K, of a mole of atoms"
@@ -122,6 +130,7 @@ def _spectrum(result: VibrationalSpectrumResult) -> Iterator[Quantity]:
             label=f"modes above {result.frequencies[-1]:.3g} THz",
             unit="%",
             value=100 * result.unresolved,
+            note=_MEAN,
         )
 
 
