@@ -46,7 +46,7 @@ def hoppers_among_anions(seed, ions=60, frames=1500):
 @pytest.fixture(scope="module")
 def results():
     found = []
-    for seed in range(6):
+    for seed in range(4):
         universe = hoppers_among_anions(seed)
         jumps = Jumps(MeanSquareDisplacement(universe, reference="none").run(), settling_time=4.0).run()
         found.append(JumpEnvironment(universe, jumps, cutoffs=CUTOFFS).run(workers=1))
@@ -55,17 +55,17 @@ def results():
 
 def test_ions_leave_sites_at_oxygen_twice_as_fast(results):
     ratios = [result.rate_ratios["O"] for result in results]
-    assert sum(ratio.low <= 2 <= ratio.high for ratio in ratios) >= 5
-    assert np.mean([ratio.value for ratio in ratios]) == pytest.approx(2, rel=0.12)
+    assert sum(ratio.low <= 2 <= ratio.high for ratio in ratios) >= 3
+    assert np.mean([ratio.value for ratio in ratios]) == pytest.approx(2, rel=0.15)
     assert np.mean([ratio.high - ratio.low for ratio in ratios]) < 1.2
     for k, exact in enumerate((12.0, 6.0)):
         rates = [result.rates["O"][k] for result in results]
-        assert np.mean([rate.value for rate in rates]) == pytest.approx(exact, rel=0.07)
+        assert np.mean([rate.value for rate in rates]) == pytest.approx(exact, rel=0.08)
 
 
 def test_bridging_anions_make_no_difference(results):
     ratios = [result.rate_ratios["bridging"] for result in results]
-    assert sum(ratio.low <= 1 <= ratio.high for ratio in ratios) >= 5
+    assert sum(ratio.low <= 1 <= ratio.high for ratio in ratios) >= 3
     assert set(results[0].rates) == {"O", "bridging"}
 
 

@@ -103,14 +103,14 @@ def test_other_motion_without_cages_is_refused():
 def test_jumps_that_lead_back_slow_the_diffusion_as_theory_says(back):
     """A walk that reverses with probability b and else takes one of 5 other ways: c = -b + (1 - b) / 5."""
     rate, length = 0.004, 3.5
-    found = [jumps_of(lattice_hoppers(np.random.default_rng(seed), 3000, 40, rate, back=back)) for seed in range(8)]
+    found = [jumps_of(lattice_hoppers(np.random.default_rng(seed), 3000, 40, rate, back=back)) for seed in range(5)]
     cosine = -back + (1 - back) / 5
     factor = (1 + cosine) / (1 - cosine)
     exact = rate / 0.1 * length**2 / 6 * factor * A2_PER_PS_IN_CM2_PER_S
-    assert np.mean([r.correlation.value for r in found]) == pytest.approx(factor, rel=0.05)
+    assert np.mean([r.correlation.value for r in found]) == pytest.approx(factor, rel=0.08)
     assert np.mean([r.returns.value for r in found]) == pytest.approx(back, abs=0.03)
-    assert np.mean([r.diffusion.value for r in found]) == pytest.approx(exact, rel=0.05)
-    assert sum(r.diffusion.low <= exact <= r.diffusion.high for r in found) >= 7
+    assert np.mean([r.diffusion.value for r in found]) == pytest.approx(exact, rel=0.08)
+    assert sum(r.diffusion.low <= exact <= r.diffusion.high for r in found) >= 4
 
 
 def test_the_diffusion_that_follows_is_that_of_the_displacements():
