@@ -75,15 +75,15 @@ def test_rotational_diffusion_gives_debyes_exponentials(rotor):
 
 
 def test_fast_correlations_against_sums_over_all_pairs():
-    matrices = diffusing(7, 60, 0.1)
+    matrices = diffusing(7, 40, 0.1)
     found = GroupRotation(tetrahedra(matrices), cutoffs=CUTOFFS).run()
     arms = np.einsum("fnab,kb->fnka", matrices, CORNERS)
     lags = np.round(found.times / INTERVAL).astype(int)
     for i, lag in enumerate(lags):
-        cosines = np.sum(arms[: 60 - lag] * arms[lag:], axis=-1)
+        cosines = np.sum(arms[: 40 - lag] * arms[lag:], axis=-1)
         assert found.get("P").first[i] == pytest.approx(cosines.mean(), abs=1e-5)
         assert found.get("P").second[i] == pytest.approx(np.mean(1.5 * cosines**2 - 0.5), abs=1e-5)
-        relative = matrices[lag:] @ matrices[: 60 - lag].transpose(0, 1, 3, 2)
+        relative = matrices[lag:] @ matrices[: 40 - lag].transpose(0, 1, 3, 2)
         angles = np.degrees(Rotation.from_matrix(relative.reshape(-1, 3, 3)).magnitude())
         assert found.get("P").angle[i] == pytest.approx(angles.mean(), abs=0.05)
 
@@ -198,6 +198,8 @@ def test_groups_that_turn_when_an_ion_jumps(coupled):
     assert found.elsewhere.value == pytest.approx(libration, rel=0.03)
     assert found.ratio.value == pytest.approx(found.near.value / found.elsewhere.value, rel=1e-9)
     assert found.ratio.low > 8
+    # a third of the times dealt anew are again those of a turn of the group: all fall on nine frames
+    assert found.shuffled.high < 0.5 * found.ratio.low
     wrapped = rotation_near_jumps(history, ions, frames, origins - 32.0, destinations - 32.0, window=2.0)
     assert wrapped.ratio == found.ratio
 
@@ -227,6 +229,14 @@ def test_what_cannot_be_compared_is_refused(coupled):
         GroupRotation(tetrahedra(diffusing(8, 3, 0.1)), cutoffs=CUTOFFS).run()
 
 
+def jumps_beside(n: int):
+    """Two jumps beside each of some groups of a grid of 3 x 3 x 3."""
+    ions = np.repeat(np.arange(n), 2)
+    grid = SPACING * np.array(np.meshgrid(*[np.arange(3)] * 3)).reshape(3, -1).T + 2.0
+    where = grid[ions % 27]
+    return ions, np.random.default_rng(4).integers(30, 270, len(ions)), where - 1, where + 1
+
+
 def test_quantities_of_a_stage():
     found = measure_rotation(tetrahedra(diffusing(27, 300, 0.1)), cutoffs=CUTOFFS)
     assert set(found.tables) == {"rotation"}
@@ -234,5 +244,11 @@ def test_quantities_of_a_stage():
     assert keys["rotation.C2.PS4"].value == pytest.approx(1 / 0.6, rel=0.4)
     assert keys["rotation.C1.PS4"].value == pytest.approx(1 / 0.2, rel=0.5)
     assert keys["rotation.broken"].value == 0
+    near = measure_rotation(tetrahedra(diffusing(27, 300, 0.1)), cutoffs=CUTOFFS, jumps=jumps_beside(27))
+    assert set(near.tables) == {"rotation", "rotation_jumps"}
+    ratio = next(quantity for quantity in near.quantities if quantity.key == "rotation.near_jumps")
+    assert ratio.low < 1 < ratio.high
+    few = measure_rotation(tetrahedra(diffusing(27, 300, 0.1)), cutoffs=CUTOFFS, jumps=jumps_beside(2))
+    assert "pairs of a jump and a group" in few.quantities[-1].refused
     short = measure_rotation(tetrahedra(diffusing(8, 5, 0.1)), cutoffs=CUTOFFS)
     assert "too few" in short.refusals["rotation"]

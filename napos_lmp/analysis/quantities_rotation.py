@@ -28,6 +28,7 @@ NEAR_JUMPS = "rotation.near_jumps", "rotation of groups while an ion jumps near 
 
 _ALL_FRAMES = slice(None)
 _FEWEST_GROUPS = 3
+_LEAST_SHARE = 0.02
 
 Jumps = tuple[ArrayLike, ArrayLike, ArrayLike, ArrayLike]
 """Of every jump: number of the ion, frame of the trajectory, origin and destination in A."""
@@ -99,6 +100,7 @@ def measure_rotation(
             note = f"{near.n_jumps} jumps; within {near.radius:g} A and over {near.window:g} ps"
             for key, label, estimate in (
                 (*NEAR_JUMPS, near.ratio),
+                (f"{NEAR_JUMPS[0]}_shuffled", "the same ratio with the times of the jumps dealt anew", near.shuffled),
                 ("rotation.angle_near_jumps", "rotation of groups while an ion jumps near them", near.near),
                 ("rotation.angle_elsewhere", "rotation of the same groups at other times", near.elsewhere),
             ):
@@ -109,8 +111,9 @@ def measure_rotation(
 def _rotation(result: GroupRotationResult) -> Iterator[Quantity]:
     at = min(int(np.searchsorted(result.times, REFERENCE_TIME)), len(result.times) - 1)
     time = result.times[at]
+    most = max(kind.pairs[0] for kind in result.kinds.values())
     for name, kind in result.kinds.items():
-        if kind.n_groups < _FEWEST_GROUPS:
+        if kind.n_groups < _FEWEST_GROUPS or kind.pairs[0] < _LEAST_SHARE * most:
             continue
         for rank, relaxation in ((1, kind.first_time), (2, kind.second_time)):
             label = f"relaxation time of the orientation of {name}, rank {rank}"

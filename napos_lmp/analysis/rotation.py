@@ -19,7 +19,7 @@ RELAXED = math.exp(-1)
 """A correlation must fall below this for a relaxation time."""
 
 _GRID_LAGS = 48
-_MOST_ORIGINS = 100
+_MOST_ORIGINS = 40
 _FEWEST_GROUPS = 5
 _LEAST_ORIGINS = 20
 _LEAST_EQUAL_GROUPS = 4.0

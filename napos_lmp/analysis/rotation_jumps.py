@@ -22,6 +22,8 @@ WINDOW = 2.0
 
 _MOST_WINDOWS = 500
 _FEWEST = 10
+_SHUFFLES = 4
+_SEED = 1
 
 
 @dataclass(frozen=True)
@@ -33,6 +35,9 @@ class RotationNearJumpsResult(Result):
     ratio
         Mean angle near jumps over that of the same groups at other times; 1 where jumps and rotations do not know of
         each other. The interval is the jackknife over ions.
+    shuffled
+        The same ratio with the times of the jumps dealt anew among them, mean of four deals: what the places of the
+        jumps and the choice of windows make of it without any coupling. A ratio within its interval says nothing.
     near, elsewhere
         The two mean angles, degrees.
     window, radius
@@ -42,6 +47,7 @@ class RotationNearJumpsResult(Result):
     """
 
     ratio: Estimate
+    shuffled: Estimate
     near: Estimate
     elsewhere: Estimate
     window: float
@@ -51,7 +57,8 @@ class RotationNearJumpsResult(Result):
 
     def columns(self) -> Mapping[str, ArrayLike]:
         """One row a number."""
-        rows = {"ratio": self.ratio, "near_deg": self.near, "elsewhere_deg": self.elsewhere}
+        rows = {"ratio": self.ratio, "ratio_shuffled": self.shuffled, "near_deg": self.near}
+        rows["elsewhere_deg"] = self.elsewhere
         return {
             "quantity": list(rows),
             "value": [estimate.value for estimate in rows.values()],
@@ -115,26 +122,36 @@ def rotation_near_jumps(
     places = (frame - history.frames.start) // history.frames.step
     inside = (places >= 0) & (places < history.n_frames)
     ion, places, middle = ion[inside], places[inside], middle[inside]
-    near = _near(history, places, middle, radius)
-    found = _compare(history, near, places, steps)
-    if len(found) < _FEWEST:
+    n_jumps, n_pairs, sums = _sums_of_ions(history, ion, places, middle, radius, steps)
+    if n_pairs < _FEWEST:
         raise AnalysisError(
-            f"{len(found)} pairs of a jump and a group within {radius:g} A can be followed through a window of "
+            f"{n_pairs} pairs of a jump and a group within {radius:g} A can be followed through a window of "
             f"{window:g} ps; {_FEWEST} are the least"
         )
-    jumps, at_jump, at_rest = found[:, 0].astype(np.int64), found[:, 1], found[:, 2]
-    _, part = np.unique(ion[jumps], return_inverse=True)
-    sums = np.zeros((part.max() + 1, 3))
-    np.add.at(sums, part, np.column_stack([at_jump, at_rest, np.ones(len(found))]))
+    rng = np.random.default_rng(_SEED)
+    dealt = [_sums_of_ions(history, ion, rng.permutation(places), middle, radius, steps)[2] for _ in range(_SHUFFLES)]
     return RotationNearJumpsResult(
         ratio=jackknife_estimate(sums[:, :2], ratio, "", limits=(0.0, math.inf)),
+        shuffled=jackknife_estimate(np.sum(dealt, axis=0)[:, :2], ratio, "", limits=(0.0, math.inf)),
         near=jackknife_estimate(sums[:, [0, 2]], ratio, "deg", limits=(0.0, 180.0)),
         elsewhere=jackknife_estimate(sums[:, [1, 2]], ratio, "deg", limits=(0.0, 180.0)),
         window=steps * history.frame_interval,
         radius=radius,
-        n_jumps=len(np.unique(jumps)),
-        n_pairs=len(found),
+        n_jumps=n_jumps,
+        n_pairs=n_pairs,
     )
+
+
+def _sums_of_ions(
+    history: GroupHistory, ion: Integers, places: Integers, middle: Floats, radius: float, steps: int
+) -> tuple[int, int, Floats]:
+    """Jumps and pairs that count; sums of the angles at jumps and at rest, and pairs, shape (ions, 3)."""
+    found = _compare(history, _near(history, places, middle, radius), places, steps)
+    jumps = found[:, 0].astype(np.int64)
+    ions, part = np.unique(ion, return_inverse=True)
+    sums = np.zeros((len(ions), 3))
+    np.add.at(sums, part[jumps], np.column_stack([found[:, 1:], np.ones(len(found))]))
+    return len(np.unique(jumps)), len(found), sums
 
 
 def _near(history: GroupHistory, places: Integers, middle: Floats, radius: float) -> NDArray[np.bool_]:
