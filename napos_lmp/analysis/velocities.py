@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from napos_lmp.analysis.base import Floats, checked_atoms, checked_frames
-from napos_lmp.analysis.msd import MeanSquareDisplacement
+from napos_lmp.analysis.msd import MeanSquareDisplacement, Tracks
 from napos_lmp.errors import AnalysisError
 
 HIGHEST = {"H": 130.0, "C": 90.0, "N": 90.0, "B": 45.0, "O": 42.0, "F": 40.0}
@@ -24,6 +24,7 @@ WEIGHTS = (1225 / 1024, -245 / 3072, 49 / 5120, -5 / 7168)
 _BAND = 0.8
 _TOP_SHARE = 0.01
 _FEWEST_FRAMES = 32
+_CHUNK = 256
 
 
 @dataclass(frozen=True)
@@ -146,8 +147,7 @@ def read_velocities(
     else:
         assert displacements is not None
         for name in atoms.elements:
-            tracks = displacements.tracks(name)
-            values[name] = _differences(tracks.of_atoms(0, tracks.fractions.shape[2]), interval)
+            values[name] = _differences(displacements.tracks(name), interval)
     everything = checked_atoms(atoms.atoms.universe, needs_box=False)
     total = float(everything.masses.sum())
     masses = {name: atoms.masses[atoms.where(name)] for name in atoms.elements}
@@ -225,12 +225,17 @@ def _written(atoms: Any, frames: range) -> dict[str, NDArray[np.float32]]:
     return values
 
 
-def _differences(paths: Floats, interval: float) -> NDArray[np.float32]:
+def _differences(tracks: Tracks, interval: float) -> NDArray[np.float32]:
     """Velocities in the middle of neighbouring frames, shape (atoms, 3, frames - 7)."""
     reach = len(WEIGHTS)
-    count = paths.shape[2] - 2 * reach + 1
-    total = np.zeros((*paths.shape[:2], count))
-    for j, weight in enumerate(WEIGHTS):
-        later, earlier = reach + j, reach - 1 - j
-        total += weight * (paths[..., later : later + count] - paths[..., earlier : earlier + count])
-    return np.asarray(total / interval, dtype=np.float32)
+    n_frames, _, n_atoms = tracks.fractions.shape
+    count = n_frames - 2 * reach + 1
+    velocities = np.zeros((n_atoms, 3, count), dtype=np.float32)
+    for first in range(0, n_atoms, _CHUNK):
+        paths = tracks.of_atoms(first, min(first + _CHUNK, n_atoms))
+        total = np.zeros((*paths.shape[:2], count))
+        for j, weight in enumerate(WEIGHTS):
+            later, earlier = reach + j, reach - 1 - j
+            total += weight * (paths[..., later : later + count] - paths[..., earlier : earlier + count])
+        velocities[first : first + _CHUNK] = total / interval
+    return velocities
