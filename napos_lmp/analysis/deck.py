@@ -1,8 +1,9 @@
 """What makes sense to measure on a deck, measured: `analysis.json` and one CSV for each curve.
 
 Equilibrations and productions give temperature, pressure, energy and, at constant pressure, density from the log. The
-structure is measured on each production, or on the last stage at constant temperature where there is none; transport
-is measured on each production. A measurement that the data do not support is recorded as refused, with the reason.
+structure is measured on each production, or on the last stage at constant temperature where there is none; motion is
+measured on each production, vibrations on the stages for them. A measurement that the data do not support is recorded
+as refused, with the reason.
 """
 
 from __future__ import annotations
@@ -20,10 +21,12 @@ from napos_lmp.analysis.averages import mean_estimate
 from napos_lmp.analysis.base import Result
 from napos_lmp.analysis.conductivity import checked_charges
 from napos_lmp.analysis.elastic import ElasticConstants
+from napos_lmp.analysis.findings import Findings
 from napos_lmp.analysis.frames import checked_workers
-from napos_lmp.analysis.motion import measure_motion
+from napos_lmp.analysis.motion import MOBILE, measure_motion
 from napos_lmp.analysis.quantities import refused
 from napos_lmp.analysis.quantities_response import elastic_quantities, thermal_quantities
+from napos_lmp.analysis.quantities_vibrations import measure_vibrations
 from napos_lmp.analysis.results import (
     ANALYSIS_FOLDER,
     ANALYSIS_VERSION,
@@ -191,6 +194,8 @@ class _DeckAnalysis:
         self._read_thermo()
         self._measure_cooling()
         for record in self._manifest.stages:
+            if record.kind == "vibrate":
+                self._measure_vibrations(record)
             if record.kind not in _STEADY or record.temperature_start_K != record.temperature_stop_K:
                 continue
             draft = _StageDraft(record)
@@ -219,6 +224,20 @@ class _DeckAnalysis:
         else:
             self._save(draft, "cooling", curve)
             draft.quantities.extend(thermal_quantities(curve))
+        self.stages.append(draft)
+
+    def _measure_vibrations(self, record: StageRecord) -> None:
+        draft = _StageDraft(record)
+        self._describe_frames(draft)
+        self._measure_thermo(draft)
+        self._progress(f"{record.name}: vibrations")
+        try:
+            universe = self._trajectory.universe(record.name)
+        except NaposError as error:
+            draft.refusals["vibrations"] = str(error)
+        else:
+            draft.facts["used_frames"] = len(universe.trajectory)
+            self._keep(draft, measure_vibrations(universe, mobile=MOBILE))
         self.stages.append(draft)
 
     def _measure_elasticity(self) -> None:
@@ -306,13 +325,8 @@ class _DeckAnalysis:
 
     def _measure_structure(self, draft: _StageDraft, universe: Any) -> None:
         name = draft.record.name
-        found = measure_structure(
-            universe, StructureOptions(workers=self._workers), lambda what: self._progress(f"{name}: {what}")
-        )
-        for measurement, result in found.tables.items():
-            self._save(draft, measurement, result)
-        draft.quantities.extend(found.quantities)
-        draft.refusals.update(found.refusals)
+        options = StructureOptions(workers=self._workers)
+        self._keep(draft, measure_structure(universe, options, lambda what: self._progress(f"{name}: {what}")))
 
     def _measure_motion(self, draft: _StageDraft, universe: Any) -> None:
         name = draft.record.name
@@ -325,11 +339,7 @@ class _DeckAnalysis:
             workers=self._workers,
             progress=lambda what: self._progress(f"{name}: {what}"),
         )
-        for measurement, result in found.tables.items():
-            self._save(draft, measurement, result)
-        draft.quantities.extend(found.quantities)
-        draft.windows.extend(found.windows)
-        draft.refusals.update(found.refusals)
+        self._keep(draft, found)
 
     def _currents(self, draft: _StageDraft) -> VelocitySums | None:
         """Sums of velocities that the stage wrote, if it was told to."""
@@ -340,6 +350,13 @@ class _DeckAnalysis:
         except NaposError as error:
             draft.refusals["currents"] = str(error)
             return None
+
+    def _keep(self, draft: _StageDraft, found: Findings) -> None:
+        for measurement, result in found.tables.items():
+            self._save(draft, measurement, result)
+        draft.quantities.extend(found.quantities)
+        draft.windows.extend(found.windows)
+        draft.refusals.update(found.refusals)
 
     def _save(self, draft: _StageDraft, measurement: str, result: Result) -> None:
         name = f"{measurement}.{draft.record.name}.csv"

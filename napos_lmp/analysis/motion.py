@@ -7,14 +7,15 @@ measurement that the data do not support is refused, with the reason, and does n
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
 from typing import Any
 
-from napos_lmp.analysis.base import Result
+from napos_lmp.analysis.findings import Findings
+from napos_lmp.analysis.jumps import JumpResult
 from napos_lmp.analysis.msd import MeanSquareDisplacement
 from napos_lmp.analysis.quantities_jumps import measure_mechanism
+from napos_lmp.analysis.quantities_rotation import Jumps as JumpArrays
+from napos_lmp.analysis.quantities_rotation import measure_rotation
 from napos_lmp.analysis.quantities_transport import measure_transport
-from napos_lmp.analysis.results import Quantity, Window
 from napos_lmp.analysis.run_length import RunLengthConvergence
 from napos_lmp.currents import VelocitySums
 from napos_lmp.errors import AnalysisError
@@ -27,28 +28,6 @@ ALL_FRAMES = slice(None)
 Progress = Callable[[str], None]
 
 
-@dataclass
-class MotionFindings:
-    """What was found on one trajectory.
-
-    Attributes
-    ----------
-    quantities
-        The numbers.
-    windows
-        Where diffusion coefficients were fitted.
-    tables
-        The results that are saved as CSV files, by name of the measurement.
-    refusals
-        Measurements that could not be made, and why.
-    """
-
-    quantities: list[Quantity] = field(default_factory=list)
-    windows: list[Window] = field(default_factory=list)
-    tables: dict[str, Result] = field(default_factory=dict)
-    refusals: dict[str, str] = field(default_factory=dict)
-
-
 def measure_motion(
     source: Any,
     temperature: float,
@@ -58,7 +37,7 @@ def measure_motion(
     frames: slice = ALL_FRAMES,
     workers: int | None = None,
     progress: Progress | None = None,
-) -> MotionFindings:
+) -> Findings:
     """Measure diffusion, conductivity and the way of the mobile ion on a trajectory.
 
     Parameters
@@ -85,22 +64,23 @@ def measure_motion(
         where nothing could be measured.
     """
     tell = progress or (lambda _: None)
-    found = MotionFindings()
+    found = Findings()
     tell("mean-square displacements")
     try:
         displacements = MeanSquareDisplacement(source, start=frames.start, stop=frames.stop, step=frames.step).run()
     except AnalysisError as error:
         found.refusals["transport"] = str(error)
         return found
-    transport = measure_transport(displacements, temperature, charges, mobile=MOBILE, currents=currents)
-    found.quantities.extend(transport.quantities)
-    found.windows.extend(transport.windows)
-    found.tables.update(transport.tables)
+    found.include(measure_transport(displacements, temperature, charges, mobile=MOBILE, currents=currents))
     if any(window.species == MOBILE for window in found.windows):
         tell("diffusion against run length")
-        found.tables["run_length"] = RunLengthConvergence(displacements, MOBILE).run()
-    mechanism = measure_mechanism(source, displacements, mobile=MOBILE, workers=workers, progress=tell)
-    found.quantities.extend(mechanism.quantities)
-    found.tables.update(mechanism.tables)
-    found.refusals.update(mechanism.refusals)
+        found.add("run_length", RunLengthConvergence(displacements, MOBILE).run())
+    found.include(measure_mechanism(source, displacements, mobile=MOBILE, workers=workers, progress=tell))
+    tell("rotation of groups")
+    found.include(measure_rotation(source, jumps=_jumps(found), frames=frames, workers=workers))
     return found
+
+
+def _jumps(found: Findings) -> JumpArrays | None:
+    jumps = found.tables.get("jumps")
+    return (jumps.atom, jumps.frame, jumps.origins, jumps.destinations) if isinstance(jumps, JumpResult) else None

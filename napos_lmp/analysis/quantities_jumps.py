@@ -5,10 +5,9 @@ from __future__ import annotations
 import dataclasses
 import math
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
 from typing import Any
 
-from napos_lmp.analysis.base import Result
+from napos_lmp.analysis.findings import Findings
 from napos_lmp.analysis.jump_distributions import jump_lengths, residence
 from napos_lmp.analysis.jump_environment import JumpEnvironment, JumpEnvironmentResult
 from napos_lmp.analysis.jumps import THRESHOLD, JumpResult, Jumps
@@ -21,29 +20,6 @@ from napos_lmp.errors import AnalysisError
 Progress = Callable[[str], None]
 
 
-@dataclass
-class MechanismMeasurement:
-    """How the ions of one stage move.
-
-    Attributes
-    ----------
-    quantities
-        All numbers, and what was refused.
-    tables
-        By measurement: ``van_hove``, ``jumps``, ``jump_lengths``, ``residence``,
-        ``jump_environment``.
-    refusals
-        Measurements that could not be made, and why.
-    jumps
-        The jumps, or the departures of ions that move continuously, if either was found.
-    """
-
-    quantities: list[Quantity] = field(default_factory=list)
-    tables: dict[str, Result] = field(default_factory=dict)
-    refusals: dict[str, str] = field(default_factory=dict)
-    jumps: JumpResult | None = None
-
-
 def measure_mechanism(
     source: Any,
     displacements: MeanSquareDisplacementResult,
@@ -51,7 +27,7 @@ def measure_mechanism(
     mobile: str = "Na",
     workers: int | None = None,
     progress: Progress | None = None,
-) -> MechanismMeasurement:
+) -> Findings:
     """Van Hove's functions and the jumps of the mobile ion.
 
     Parameters
@@ -68,7 +44,7 @@ def measure_mechanism(
         Is told in a few words what is being measured.
     """
     tell = progress or (lambda _: None)
-    found = MechanismMeasurement()
+    found = Findings()
     if mobile not in displacements.species:
         return found
     tell("van Hove's functions")
@@ -83,7 +59,6 @@ def measure_mechanism(
         found.quantities.extend(_no_jumps(mobile, str(error)))
         found.quantities.append(refused(f"exit.time.{mobile}", _exit_label(mobile, THRESHOLD), "ps", str(error)))
         return found
-    found.jumps = jumps
     found.tables.update(jumps=jumps, jump_lengths=jump_lengths(jumps), residence=residence(jumps))
     found.quantities.extend(_departures(jumps))
     if jumps.continuous:

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike
 
-from napos_lmp.analysis.base import Estimate, Result, checked_frames
+from napos_lmp.analysis.base import Estimate, checked_frames
+from napos_lmp.analysis.findings import Findings
 from napos_lmp.analysis.network import Network
 from napos_lmp.analysis.quantities import refused
 from napos_lmp.analysis.results import Quantity
@@ -24,7 +24,10 @@ REFERENCE_TIME = 5.0
 MOST_FRAMES = 2500
 """Longer trajectories are read in steps of several frames."""
 
-NEAR_JUMPS = "rotation.near_jumps", "rotation of groups while an ion jumps near them, over that at other times"
+NEAR_JUMPS = (
+    "rotation.near_jumps",
+    "rotation of groups while an ion leaves near them, over that at other times",
+)
 
 _ALL_FRAMES = slice(None)
 _FEWEST_GROUPS = 3
@@ -34,25 +37,6 @@ Jumps = tuple[ArrayLike, ArrayLike, ArrayLike, ArrayLike]
 """Of every jump: number of the ion, frame of the trajectory, origin and destination in A."""
 
 
-@dataclass
-class RotationMeasurement:
-    """What the bonds of one stage gave.
-
-    Attributes
-    ----------
-    quantities
-        All numbers, and what was refused.
-    tables
-        Curves by measurement: ``rotation``, and ``rotation_jumps`` where jumps were given.
-    refusals
-        Measurements that could not be made, and why: under ``rotation``.
-    """
-
-    quantities: list[Quantity] = field(default_factory=list)
-    tables: dict[str, Result] = field(default_factory=dict)
-    refusals: dict[str, str] = field(default_factory=dict)
-
-
 def measure_rotation(
     source: Any,
     *,
@@ -60,7 +44,7 @@ def measure_rotation(
     frames: slice = _ALL_FRAMES,
     cutoffs: Mapping[str, float] | None = None,
     workers: int | None = None,
-) -> RotationMeasurement:
+) -> Findings:
     """Reorientation of all kinds of groups and bonds, and of groups near jumps.
 
     Parameters
@@ -77,7 +61,7 @@ def measure_rotation(
     workers
         Most processes.
     """
-    found = RotationMeasurement()
+    found = Findings()
     options: dict[str, Any] = {"cutoffs": cutoffs} if cutoffs is not None else {}
     try:
         universe = source.atoms.atoms.universe if isinstance(source, Network) else source.atoms.universe
@@ -97,11 +81,15 @@ def measure_rotation(
             found.quantities.append(refused(*NEAR_JUMPS, "", str(error)))
         else:
             found.tables["rotation_jumps"] = near
-            note = f"{near.n_jumps} jumps; within {near.radius:g} A and over {near.window:g} ps"
+            note = f"{near.n_jumps} departures; within {near.radius:g} A and over {near.window:g} ps"
             for key, label, estimate in (
                 (*NEAR_JUMPS, near.ratio),
-                (f"{NEAR_JUMPS[0]}_shuffled", "the same ratio with the times of the jumps dealt anew", near.shuffled),
-                ("rotation.angle_near_jumps", "rotation of groups while an ion jumps near them", near.near),
+                (
+                    f"{NEAR_JUMPS[0]}_shuffled",
+                    "the same ratio with departures at times dealt anew",
+                    near.shuffled,
+                ),
+                ("rotation.angle_near_jumps", "rotation of groups while an ion leaves near them", near.near),
                 ("rotation.angle_elsewhere", "rotation of the same groups at other times", near.elsewhere),
             ):
                 found.quantities.append(_noted(Quantity.of_estimate(key, label, estimate), note))

@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
 
 import numpy as np
 
-from napos_lmp.analysis.base import Result
 from napos_lmp.analysis.collective import EinsteinHelfandConductivity, EinsteinHelfandResult
 from napos_lmp.analysis.conductivity import (
     ConductivityResult,
@@ -16,6 +14,7 @@ from napos_lmp.analysis.conductivity import (
     haven_ratio,
 )
 from napos_lmp.analysis.diffusion import A2_PER_PS_IN_CM2_PER_S, DiffusionCoefficient, DiffusionResult
+from napos_lmp.analysis.findings import Findings
 from napos_lmp.analysis.green_kubo import GreenKuboConductivity
 from napos_lmp.analysis.msd import MeanSquareDisplacementResult
 from napos_lmp.analysis.quantities import refused
@@ -29,25 +28,6 @@ HAVEN = "haven_ratio", "Haven ratio, by Einstein-Helfand"
 HAVEN_GREEN_KUBO = "haven_ratio.green_kubo", "Haven ratio, by Green-Kubo"
 
 
-@dataclass
-class TransportMeasurement:
-    """What the displacements and currents of one stage gave.
-
-    Attributes
-    ----------
-    quantities
-        All numbers, and what was refused.
-    windows
-        Where diffusion coefficients were fitted.
-    tables
-        Curves by measurement: ``msd``, ``charge_displacement``, ``green_kubo``.
-    """
-
-    quantities: list[Quantity] = field(default_factory=list)
-    windows: list[Window] = field(default_factory=list)
-    tables: dict[str, Result] = field(default_factory=dict)
-
-
 def measure_transport(
     displacements: MeanSquareDisplacementResult,
     temperature: float,
@@ -55,7 +35,7 @@ def measure_transport(
     *,
     mobile: str = "Na",
     currents: VelocitySums | None = None,
-) -> TransportMeasurement:
+) -> Findings:
     """Diffusion of each species, and the conductivity in every way that the data support.
 
     Parameters
@@ -71,7 +51,7 @@ def measure_transport(
     currents
         Sums of velocities of the same stage, if it wrote them.
     """
-    found = TransportMeasurement(tables={"msd": displacements})
+    found = Findings(tables={"msd": displacements})
     diffusion: dict[str, DiffusionResult] = {}
     refusals: dict[str, str] = {}
     for species in displacements.species:
@@ -108,7 +88,7 @@ def measure_transport(
 
 
 def _add_green_kubo(
-    found: TransportMeasurement,
+    found: Findings,
     own: ConductivityResult,
     currents: VelocitySums,
     temperature: float,

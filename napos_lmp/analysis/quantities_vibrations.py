@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 
-from napos_lmp.analysis.base import Result
+from napos_lmp.analysis.findings import Findings
 from napos_lmp.analysis.quantities import refused
 from napos_lmp.analysis.results import Quantity
 from napos_lmp.analysis.velocities import read_velocities
@@ -25,26 +24,7 @@ _MEAN = "mean over the run"
 _A2_PER_NS = 1e7  # of one cm^2/s; early values may be negative, which units of diffusion in the report cannot
 
 
-@dataclass
-class VibrationMeasurement:
-    """What the velocities of one stage gave.
-
-    Attributes
-    ----------
-    quantities
-        All numbers, and what was refused.
-    tables
-        Curves by measurement: ``vacf``, ``vibrations``.
-    refusals
-        Measurements that could not be made, and why: under ``vacf`` and ``vibrations``.
-    """
-
-    quantities: list[Quantity] = field(default_factory=list)
-    tables: dict[str, Result] = field(default_factory=dict)
-    refusals: dict[str, str] = field(default_factory=dict)
-
-
-def measure_vibrations(source: Any, *, mobile: str = "Na", frames: slice = _ALL_FRAMES) -> VibrationMeasurement:
+def measure_vibrations(source: Any, *, mobile: str = "Na", frames: slice = _ALL_FRAMES) -> Findings:
     """Velocity autocorrelation and vibrational spectrum of each element.
 
     Parameters
@@ -56,7 +36,7 @@ def measure_vibrations(source: Any, *, mobile: str = "Na", frames: slice = _ALL_
     frames
         Those to use.
     """
-    found = VibrationMeasurement()
+    found = Findings()
     try:
         velocities = read_velocities(source, start=frames.start, stop=frames.stop, step=frames.step)
     except AnalysisError as error:

@@ -6,17 +6,17 @@ A measurement that the data do not support is refused, with the reason, and does
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
 
 from napos_lmp.analysis.angles import BondAngles
-from napos_lmp.analysis.base import Result
 from napos_lmp.analysis.cavities import Cavities
 from napos_lmp.analysis.clusters import NetworkClusters
 from napos_lmp.analysis.density_profile import DensityProfile
 from napos_lmp.analysis.environments import Environments
+from napos_lmp.analysis.findings import Findings
 from napos_lmp.analysis.frames import checked_workers
 from napos_lmp.analysis.groups import AnionGroups
 from napos_lmp.analysis.linkages import Linkages
@@ -93,30 +93,6 @@ class StructureOptions:
         return self.start, self.stop, max(1, -(-chosen // most))
 
 
-@dataclass
-class StructureFindings:
-    """What was found on one trajectory.
-
-    Attributes
-    ----------
-    quantities
-        The numbers.
-    tables
-        The results that are saved as CSV files, by name of the measurement.
-    refusals
-        Measurements that could not be made, and why.
-    """
-
-    quantities: list[Quantity] = field(default_factory=list)
-    tables: dict[str, Result] = field(default_factory=dict)
-    refusals: dict[str, str] = field(default_factory=dict)
-
-    def add(self, name: str, result: Result, quantities: Iterable[Quantity] = ()) -> None:
-        """Keep a result under the name of its measurement, and its quantities."""
-        self.tables[name] = result
-        self.quantities.extend(quantities)
-
-
 @dataclass(frozen=True)
 class _NetworkPart:
     """A measurement that is read from the bond graphs: its name, how to make it, and the quantities of its result."""
@@ -138,7 +114,7 @@ _NETWORK_PARTS = (
 
 def measure_structure(
     source: Any, options: StructureOptions | None = None, progress: Progress | None = None
-) -> StructureFindings:
+) -> Findings:
     """Measure the structure of a trajectory.
 
     Parameters
@@ -159,7 +135,7 @@ def measure_structure(
     options = options or StructureOptions()
     tell = progress or (lambda _: None)
     checked_workers(options.workers)
-    findings = StructureFindings()
+    findings = Findings()
     frames = options.slice(len(source.universe.trajectory))
     tell("pair distribution functions")
     try:
@@ -190,9 +166,7 @@ def measure_structure(
     return findings
 
 
-def _measure_scattering(
-    source: Any, pairs: PartialRDFResult, options: StructureOptions, findings: StructureFindings
-) -> None:
+def _measure_scattering(source: Any, pairs: PartialRDFResult, options: StructureOptions, findings: Findings) -> None:
     frames = options.slice(len(source.universe.trajectory), MOST_SCATTERING_FRAMES)
     try:
         factors = StructureFactor(source).run(*frames, workers=options.workers)
@@ -204,7 +178,7 @@ def _measure_scattering(
     findings.add("structure_factor_check", check, structure_factor_check_quantities(check))
 
 
-def _measure_space(source: Any, options: StructureOptions, findings: StructureFindings) -> None:
+def _measure_space(source: Any, options: StructureOptions, findings: Findings) -> None:
     """Cavities, in fewer frames as each takes long, and the density in layers."""
     n_frames = len(source.universe.trajectory)
     try:
@@ -220,7 +194,7 @@ def _measure_space(source: Any, options: StructureOptions, findings: StructureFi
 
 
 def _measure_network(
-    network: Network, parts: Sequence[_NetworkPart], frames: Frames, workers: int | None, findings: StructureFindings
+    network: Network, parts: Sequence[_NetworkPart], frames: Frames, workers: int | None, findings: Findings
 ) -> None:
     """Measure all parts in one pass; where that fails, each alone, to know which one fails and why."""
     try:

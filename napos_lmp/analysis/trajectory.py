@@ -14,7 +14,8 @@ import napos_lmp
 from napos_lmp.analysis.averages import mean_estimate
 from napos_lmp.analysis.base import AtomSet, checked_atoms, checked_box, checked_frames
 from napos_lmp.analysis.conductivity import checked_charges
-from napos_lmp.analysis.motion import MotionFindings, measure_motion
+from napos_lmp.analysis.findings import Findings
+from napos_lmp.analysis.motion import measure_motion
 from napos_lmp.analysis.neighbours import box_heights
 from napos_lmp.analysis.network import Network
 from napos_lmp.analysis.results import ANALYSIS_VERSION, RESULT_NAME, InputFile, Quantity, StageResult, write_result
@@ -184,9 +185,9 @@ def _checked_motion(
 
 def _measure_motion(
     opened: BareTrajectory, atoms: AtomSet, options: StructureOptions, motion: dict[str, Any], progress: Progress | None
-) -> MotionFindings:
+) -> Findings:
     if not motion:
-        return MotionFindings(refusals={"transport": NO_TRANSPORT})
+        return Findings(refusals={"transport": NO_TRANSPORT})
     charges = checked_charges(motion.get("charges", FORMAL_CHARGES), atoms.counts)
     frames = slice(options.start, options.stop, options.step)
     return measure_motion(
@@ -198,7 +199,7 @@ def _measure(
     opened: BareTrajectory,
     atoms: AtomSet,
     options: StructureOptions,
-    moved: MotionFindings,
+    moved: Findings,
     progress: Progress | None,
 ) -> dict[str, Any]:
     trajectory = opened.universe.trajectory

@@ -8,6 +8,7 @@ from collections.abc import Iterable
 from napos_lmp.analysis.results import StageResult
 from napos_lmp.report.collect import DeckView, Glass
 from napos_lmp.report.html import Block, Figure, Heading, Section, Tabular, Text, subscripted
+from napos_lmp.report.mechanism import mechanism_blocks
 from napos_lmp.report.numbers import Cell, Number, Table
 from napos_lmp.report.plots import Displacement, ThermoStage, bars, displacements, pair_functions, thermo
 from napos_lmp.report.structure import (
@@ -19,6 +20,7 @@ from napos_lmp.report.structure import (
     scattering_blocks,
 )
 from napos_lmp.report.temperature import CONDUCTIVITIES, temperature_blocks
+from napos_lmp.report.vibrations import rotation_blocks, vibration_blocks
 
 _SUPERSCRIPT = "⁰¹²³⁴⁵"
 _MOST_SEEDS = 5
@@ -60,6 +62,7 @@ def glass_section(glass: Glass) -> Section:
     blocks.extend(_thermo_figure(glass))
     blocks.extend(_structure(glass))
     blocks.extend(response_blocks(glass))
+    blocks.extend(_vibrations(glass))
     blocks.extend(_transport(glass))
     blocks.extend(_replicas(glass))
     return Section(glass.anchor, glass.label, glass.label, tuple(blocks))
@@ -230,6 +233,13 @@ def _label(glass: Glass, key: str) -> str:
     return label[:1].upper() + label[1:]
 
 
+def _vibrations(glass: Glass) -> Iterable[Block]:
+    source = coldest_with(glass, "vibrations")
+    if source is not None:
+        deck, stage = source
+        yield from vibration_blocks(glass, deck, stage, stage.temperature_K or 0.0)
+
+
 def _transport(glass: Glass) -> Iterable[Block]:
     panels = list(_displacement_panels(glass))
     if not panels:
@@ -243,6 +253,10 @@ def _transport(glass: Glass) -> Iterable[Block]:
     )
     yield from _diffusion(glass)
     yield from temperature_blocks(glass)
+    for curve, blocks in (("van_hove", mechanism_blocks), ("rotation", rotation_blocks)):
+        if (source := coldest_with(glass, curve)) is not None:
+            deck, stage = source
+            yield from blocks(glass, deck, stage, stage.temperature_K or 0.0)
 
 
 def _displacement_panels(glass: Glass) -> Iterable[Displacement]:
