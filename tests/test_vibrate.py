@@ -32,6 +32,7 @@ STAGE = "04-vibrate"
 PRESET = {
     "thermo_ps": 0.01,
     "restart_ps": 0.1,
+    "minimise": {"max_iterations": 100},
     "melt": {"temperature_K": 900, "duration_ps": 0.05, "dump_ps": None},
     "quench": {"end_temperature_K": 600, "rate_K_per_ps": 6000, "dump_ps": None},
     "equilibrate": None,
