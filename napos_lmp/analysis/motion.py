@@ -16,12 +16,16 @@ from napos_lmp.analysis.quantities_jumps import measure_mechanism
 from napos_lmp.analysis.quantities_rotation import Jumps as JumpArrays
 from napos_lmp.analysis.quantities_rotation import measure_rotation
 from napos_lmp.analysis.quantities_transport import measure_transport
+from napos_lmp.analysis.quantities_vibrations import measure_vibrations
 from napos_lmp.analysis.run_length import RunLengthConvergence
 from napos_lmp.currents import VelocitySums
 from napos_lmp.errors import AnalysisError
 
 MOBILE = "Na"
 """The ion whose conductivity is measured; the framework is taken to stand still."""
+
+COARSEST_VIBRATION = 0.016
+"""Longest time between frames in ps at which vibrations are looked for: half a period of the fastest, P-O."""
 
 ALL_FRAMES = slice(None)
 
@@ -78,6 +82,9 @@ def measure_motion(
     found.include(measure_mechanism(source, displacements, mobile=MOBILE, workers=workers, progress=tell))
     tell("rotation of groups")
     found.include(measure_rotation(source, jumps=_jumps(found), frames=frames, workers=workers))
+    if displacements.frame_interval <= COARSEST_VIBRATION:
+        tell("vibrations")
+        found.include(measure_vibrations(source, mobile=MOBILE, frames=frames))
     return found
 
 

@@ -209,7 +209,10 @@ class Glass:
 
     def number(self, key: str, temperature: float) -> Number:
         """The quantity at a temperature, combined over replicas."""
-        return combine([m.number for m in self.measurements(key) if m.temperature == temperature])
+        measured = self.measurements(key)
+        here = [m.number for m in measured if m.temperature == temperature]
+        unit = measured[0].number.unit if measured else ""
+        return combine(here) if here else Number.of_refusal(unit, "no run has measured it")
 
     def coldest(self, key: str) -> tuple[float, Number] | None:
         """Temperature and number at the lowest temperature at which the quantity was looked at."""

@@ -143,15 +143,20 @@ def _structure(glass: Glass) -> Iterable[Block]:
     yield from environment_blocks(glass, temperature)
 
 
-def coldest_with(glass: Glass, curve: str) -> tuple[DeckView, StageResult] | None:
-    """The coldest stage, of the lowest seed, for which a curve was saved."""
+def coldest_with(glass: Glass, curve: str, moving: str | None = None) -> tuple[DeckView, StageResult] | None:
+    """The coldest stage, of the lowest seed, for which a curve was saved; if asked for, where an element diffused."""
     found = [
         (stage.temperature_K, deck.manifest.seed, -stage.used_frames, deck, stage)
         for deck in glass.decks
         for stage in (deck.result.stages if deck.result else ())
-        if curve in stage.files and stage.temperature_K is not None
+        if curve in stage.files and stage.temperature_K is not None and (moving is None or _diffuses(stage, moving))
     ]
     return min(found, key=lambda entry: entry[:3])[3:] if found else None
+
+
+def _diffuses(stage: StageResult, element: str) -> bool:
+    found = stage.get(f"diffusion.{element}")
+    return found is not None and found.value is not None
 
 
 def _shell_table(glass: Glass, stage: StageResult, temperature: float) -> Table:
@@ -254,7 +259,7 @@ def _transport(glass: Glass) -> Iterable[Block]:
     yield from _diffusion(glass)
     yield from temperature_blocks(glass)
     for curve, blocks in (("van_hove", mechanism_blocks), ("rotation", rotation_blocks)):
-        if (source := coldest_with(glass, curve)) is not None:
+        if (source := coldest_with(glass, curve, moving="Na") or coldest_with(glass, curve)) is not None:
             deck, stage = source
             yield from blocks(glass, deck, stage, stage.temperature_K or 0.0)
 

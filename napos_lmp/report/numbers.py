@@ -182,15 +182,15 @@ def write_numbers(folder: Path, about: dict[str, Any], book: NumberBook) -> tupl
 
 
 def combine(numbers: Sequence[Number]) -> Number:
-    """Mean over replicas with Student's t interval between them; a single run keeps its own interval.
+    """Mean over one replica or more, with Student's t interval between them; a single run keeps its own interval.
 
     Diffusion coefficients and conductivities are averaged in their logarithms, so their interval is positive.
     Refused when no replica has a value; replicas without one are left out and counted in the note.
     """
     valued = [number for number in numbers if number.value is not None]
-    unit = numbers[0].unit if numbers else ""
+    unit = numbers[0].unit
     if not valued:
-        return Number.of_refusal(unit, numbers[0].refused if numbers else "no run has measured it")
+        return Number.of_refusal(unit, numbers[0].refused)
     if len(valued) == 1:
         note = f"{len(numbers) - 1} of {len(numbers)} replicas gave no value" if len(numbers) > 1 else ""
         only = valued[0]

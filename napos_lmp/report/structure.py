@@ -122,14 +122,14 @@ def medium_range_blocks(glass: Glass, temperature: float) -> Iterable[Block]:
     if not numbers and not keys:
         return
     yield Heading("Rings, clusters and voids")
-    if numbers:
+    if any(number.value for _, number in numbers):
         yield Figure(
             bars([size for size, _ in numbers], {glass.label: [number for _, number in numbers]}, numbers[0][1].unit),
             f"Rings of {glass.label} by the number of formers in them",
             f"Primitive rings by the number of formers in them, at {temperature:.0f} K.",
         )
     else:
-        yield Text("The network has no rings.", "note")
+        yield Text(f"The network has no rings at {temperature:.0f} K.", "note")
     yield from _table(glass, temperature, "medium", "Clusters of linked formers, and voids", keys)
 
 
