@@ -3,7 +3,7 @@
 import numpy as np
 from walkers import caged, unbounded_universe
 
-from napos_lmp.analysis.msd import MeanSquareDisplacement
+from napos_lmp.analysis.transport.msd import MeanSquareDisplacement
 
 STEPS = np.concatenate([np.eye(3), -np.eye(3)])
 

@@ -106,7 +106,6 @@ class TestDiffusion:
         assert found.unit == "S/cm"
         assert found.value == pytest.approx(factor * diffusion[1].get("diffusion.Na").value, rel=0.01)
 
-
     def test_charges_of_the_user_count_until_the_formal_ones_are_asked_for(self, diffusion):
         folder, formal = diffusion
         halved = analyse_deck(folder, charges={"Na": 0.5, "P": 2.5, "S": -1, "O": -1})

@@ -13,8 +13,8 @@ from universes import (
     universe_of_atoms,
 )
 
-from napos_lmp.analysis.angles import BondAngles
-from napos_lmp.analysis.network import Network
+from napos_lmp.analysis.network.angles import BondAngles
+from napos_lmp.analysis.network.network import Network
 
 CUBE = [40.0, 40.0, 40.0, 90.0, 90.0, 90.0]
 OXIDE = {"Si-O": 2.0, "Si-Si": 2.2, "O-O": 1.7}

@@ -14,7 +14,7 @@ import pytest
 from ase.geometry import cell_to_cellpar
 from universes import quartz, sodium_thiophosphate
 
-from napos_lmp.analysis.rdf import PartialRDF
+from napos_lmp.analysis.pairs.rdf import PartialRDF
 from napos_lmp.analysis.structure import StructureOptions
 from napos_lmp.analysis.trajectory import analyse_trajectories, analyse_trajectory
 from napos_lmp.bare_trajectory import open_trajectory

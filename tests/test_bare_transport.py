@@ -5,8 +5,8 @@ import sys
 import numpy as np
 import pytest
 
-from napos_lmp.analysis.msd import MeanSquareDisplacement
 from napos_lmp.analysis.trajectory import analyse_trajectory
+from napos_lmp.analysis.transport.msd import MeanSquareDisplacement
 from napos_lmp.bare_trajectory import open_trajectory
 from napos_lmp.cli import main
 from napos_lmp.engine.command import find_lammps

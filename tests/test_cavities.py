@@ -7,9 +7,9 @@ from ase.build import bulk
 from scipy.spatial import cKDTree
 from universes import sodium_thiophosphate, universe_of, universe_of_atoms
 
-from napos_lmp.analysis.cavities import Cavities
-from napos_lmp.analysis.cavity_grid import SphereGrid, sampling_error
-from napos_lmp.analysis.quantities_medium import cavity_quantities
+from napos_lmp.analysis.quantities.medium import cavity_quantities
+from napos_lmp.analysis.space.cavities import Cavities
+from napos_lmp.analysis.space.cavity_grid import SphereGrid, sampling_error
 from napos_lmp.errors import AnalysisError
 
 LEANING = [17.0, 16.0, 18.0, 72.0, 81.0, 67.0]

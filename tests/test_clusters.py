@@ -21,11 +21,11 @@ from universes import (
     universe_of_atoms,
 )
 
-from napos_lmp.analysis.clusters import NetworkClusters, clusters_of
 from napos_lmp.analysis.frames import Frame
-from napos_lmp.analysis.network import Network, measure_together
-from napos_lmp.analysis.quantities_medium import cluster_quantities
-from napos_lmp.analysis.rings import RingStatistics
+from napos_lmp.analysis.network.clusters import NetworkClusters, clusters_of
+from napos_lmp.analysis.network.network import Network, measure_together
+from napos_lmp.analysis.network.rings import RingStatistics
+from napos_lmp.analysis.quantities.medium import cluster_quantities
 
 CUBE = [40.0, 40.0, 40.0, 90.0, 90.0, 90.0]
 LEANING = [41.0, 40.0, 43.0, 72.0, 81.0, 67.0]

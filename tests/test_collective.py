@@ -7,12 +7,12 @@ import numpy as np
 import pytest
 from walkers import brownian, caged, hopping, locked_pairs, unbounded_universe
 
-from napos_lmp.analysis.collective import EinsteinHelfandConductivity, mean_product
-from napos_lmp.analysis.conductivity import NernstEinsteinConductivity, conductivity_factor, haven_ratio
-from napos_lmp.analysis.diffusion import DiffusionCoefficient
-from napos_lmp.analysis.drift import SpeciesDisplacements
-from napos_lmp.analysis.msd import MeanSquareDisplacement
-from napos_lmp.analysis.quantities_transport import measure_transport
+from napos_lmp.analysis.quantities.transport import measure_transport
+from napos_lmp.analysis.transport.collective import EinsteinHelfandConductivity, mean_product
+from napos_lmp.analysis.transport.conductivity import NernstEinsteinConductivity, conductivity_factor, haven_ratio
+from napos_lmp.analysis.transport.diffusion import DiffusionCoefficient
+from napos_lmp.analysis.transport.drift import SpeciesDisplacements
+from napos_lmp.analysis.transport.msd import MeanSquareDisplacement
 from napos_lmp.currents import VelocitySums
 from napos_lmp.errors import AnalysisError
 

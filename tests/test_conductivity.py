@@ -10,9 +10,9 @@ from MDAnalysis.coordinates.memory import MemoryReader
 from walkers import brownian, diffusion_of, unbounded_universe
 
 from napos_lmp.analysis.base import Estimate
-from napos_lmp.analysis.conductivity import NernstEinsteinConductivity
-from napos_lmp.analysis.diffusion import DiffusionCoefficient, DiffusionResult
-from napos_lmp.analysis.msd import MeanSquareDisplacement
+from napos_lmp.analysis.transport.conductivity import NernstEinsteinConductivity
+from napos_lmp.analysis.transport.diffusion import DiffusionCoefficient, DiffusionResult
+from napos_lmp.analysis.transport.msd import MeanSquareDisplacement
 from napos_lmp.errors import AnalysisError
 
 

@@ -4,8 +4,8 @@ from ase import Atoms
 from MDAnalysis.analysis.lineardensity import LinearDensity
 from universes import sodium_thiophosphate, universe_of, universe_of_atoms
 
-from napos_lmp.analysis.density_profile import DensityProfile
-from napos_lmp.analysis.quantities_medium import density_profile_quantities
+from napos_lmp.analysis.quantities.medium import density_profile_quantities
+from napos_lmp.analysis.space.density_profile import DensityProfile
 from napos_lmp.errors import AnalysisError
 
 LEANING = [17.0, 16.0, 18.0, 72.0, 81.0, 67.0]

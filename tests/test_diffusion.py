@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 from walkers import brownian, caged, diffusion_of, fractional, hopping, locked_pairs, unbounded_universe
 
-from napos_lmp.analysis.diffusion import DiffusionCoefficient
-from napos_lmp.analysis.msd import MeanSquareDisplacement
-from napos_lmp.analysis.random_walk import fit_line, walk_covariance
+from napos_lmp.analysis.transport.diffusion import DiffusionCoefficient
+from napos_lmp.analysis.transport.msd import MeanSquareDisplacement
+from napos_lmp.analysis.transport.random_walk import fit_line, walk_covariance
 from napos_lmp.errors import AnalysisError
 
 

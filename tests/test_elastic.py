@@ -14,9 +14,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.linalg import expm
 
-from napos_lmp.analysis.elastic import ElasticConstants, voigt_reuss_hill
-from napos_lmp.analysis.quantities_response import elastic_quantities
-from napos_lmp.analysis.strained import StrainedCells, read_strained_cells
+from napos_lmp.analysis.quantities.response import elastic_quantities
+from napos_lmp.analysis.response.elastic import ElasticConstants, voigt_reuss_hill
+from napos_lmp.analysis.response.strained import StrainedCells, read_strained_cells
 from napos_lmp.backends import get_backend
 from napos_lmp.composition import Composition
 from napos_lmp.deck import render_deck

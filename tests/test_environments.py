@@ -8,11 +8,11 @@ from ase.neighborlist import neighbor_list
 from scipy.spatial import ConvexHull, Voronoi
 from universes import chain, sodium_thiophosphate, universe_of, universe_of_atoms
 
-from napos_lmp.analysis.environments import TOTAL, Environments
-from napos_lmp.analysis.network import Network, measure_together
-from napos_lmp.analysis.quantities_medium import environment_quantities
-from napos_lmp.analysis.rdf import PartialRDF
-from napos_lmp.analysis.speciation import NetworkSpeciation
+from napos_lmp.analysis.network.environments import TOTAL, Environments
+from napos_lmp.analysis.network.network import Network, measure_together
+from napos_lmp.analysis.network.speciation import NetworkSpeciation
+from napos_lmp.analysis.pairs.rdf import PartialRDF
+from napos_lmp.analysis.quantities.medium import environment_quantities
 from napos_lmp.errors import AnalysisError
 
 LEANING = [21.0, 20.0, 23.0, 72.0, 81.0, 67.0]

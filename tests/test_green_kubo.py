@@ -8,10 +8,10 @@ import pytest
 from scipy.signal import lfilter
 from synthetic_decks import stage, write_deck
 
-from napos_lmp.analysis.collective import EinsteinHelfandConductivity, mean_product
-from napos_lmp.analysis.conductivity import conductivity_factor, haven_ratio
-from napos_lmp.analysis.drift import SpeciesDisplacements
-from napos_lmp.analysis.green_kubo import GreenKuboConductivity
+from napos_lmp.analysis.transport.collective import EinsteinHelfandConductivity, mean_product
+from napos_lmp.analysis.transport.conductivity import conductivity_factor, haven_ratio
+from napos_lmp.analysis.transport.drift import SpeciesDisplacements
+from napos_lmp.analysis.transport.green_kubo import GreenKuboConductivity
 from napos_lmp.currents import VelocitySums, join_rows
 from napos_lmp.errors import AnalysisError, ProtocolError, TrajectoryError
 from napos_lmp.manifest import Currents

@@ -20,9 +20,9 @@ from universes import (
 )
 
 from napos_lmp.analysis.compiled import compiled, joined_groups
-from napos_lmp.analysis.groups import AnionGroups
-from napos_lmp.analysis.network import Network, measure_together
-from napos_lmp.analysis.speciation import NetworkSpeciation
+from napos_lmp.analysis.network.groups import AnionGroups
+from napos_lmp.analysis.network.network import Network, measure_together
+from napos_lmp.analysis.network.speciation import NetworkSpeciation
 from napos_lmp.errors import AnalysisError
 
 BOX = [60.0, 62.0, 64.0, 75.0, 82.0, 68.0]

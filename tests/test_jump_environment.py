@@ -4,10 +4,10 @@ import numpy as np
 import pytest
 from universes import universe_of
 
-from napos_lmp.analysis.jump_environment import JumpEnvironment
-from napos_lmp.analysis.jumps import Jumps
-from napos_lmp.analysis.msd import MeanSquareDisplacement
-from napos_lmp.analysis.quantities_jumps import measure_mechanism
+from napos_lmp.analysis.mechanism.jump_environment import JumpEnvironment
+from napos_lmp.analysis.mechanism.jumps import Jumps
+from napos_lmp.analysis.quantities.jumps import measure_mechanism
+from napos_lmp.analysis.transport.msd import MeanSquareDisplacement
 from napos_lmp.errors import AnalysisError
 
 SPACING, SIDE = 5.0, 4

@@ -8,12 +8,12 @@ from scipy.stats import chi2
 from universes import universe_of
 from walkers import brownian, caged, fractional, unbounded_universe
 
-from napos_lmp.analysis.diffusion import A2_PER_PS_IN_CM2_PER_S, DiffusionCoefficient
 from napos_lmp.analysis.jackknife import jackknife_estimate, ratio, share_estimate
-from napos_lmp.analysis.jump_distributions import jump_lengths, residence
-from napos_lmp.analysis.jumps import Jumps
-from napos_lmp.analysis.msd import MeanSquareDisplacement
-from napos_lmp.analysis.quantities_jumps import measure_mechanism
+from napos_lmp.analysis.mechanism.jump_distributions import jump_lengths, residence
+from napos_lmp.analysis.mechanism.jumps import Jumps
+from napos_lmp.analysis.quantities.jumps import measure_mechanism
+from napos_lmp.analysis.transport.diffusion import A2_PER_PS_IN_CM2_PER_S, DiffusionCoefficient
+from napos_lmp.analysis.transport.msd import MeanSquareDisplacement
 from napos_lmp.errors import AnalysisError
 
 

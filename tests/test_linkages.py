@@ -15,7 +15,7 @@ from universes import (
     universe_of_atoms,
 )
 
-from napos_lmp.analysis.linkages import Linkages, odds_ratio
+from napos_lmp.analysis.network.linkages import Linkages, odds_ratio
 
 CUBE = [40.0, 40.0, 40.0, 90.0, 90.0, 90.0]
 SODALITE = {"Si-O": 2.0, "P-O": 2.0, "Si-Si": 2.2, "P-P": 2.2, "P-Si": 2.2, "O-O": 1.7}

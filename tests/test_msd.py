@@ -12,7 +12,7 @@ from ase.data import atomic_masses, atomic_numbers
 from MDAnalysis.analysis.msd import EinsteinMSD
 from MDAnalysis.coordinates.memory import MemoryReader
 
-from napos_lmp.analysis.msd import MeanSquareDisplacement
+from napos_lmp.analysis.transport.msd import MeanSquareDisplacement
 from napos_lmp.errors import AnalysisError
 
 CUBE = np.array([12.0, 12.0, 12.0, 90.0, 90.0, 90.0])
@@ -66,7 +66,7 @@ def test_atoms_one_by_one_in_chunks(monkeypatch):
     positions = walk(80, 40, seed=2)
     universe = make_universe(positions, ["Na"] * 40)
     whole = MeanSquareDisplacement(universe, reference="none").run()
-    monkeypatch.setattr("napos_lmp.analysis.msd._CHUNK_BYTES", 20_000)
+    monkeypatch.setattr("napos_lmp.analysis.transport.msd._CHUNK_BYTES", 20_000)
     chunked = MeanSquareDisplacement(universe, reference="none").run()
     np.testing.assert_allclose(chunked.msd["Na"], whole.msd["Na"], rtol=1e-12)
     for i in (0, 17, 39):

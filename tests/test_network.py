@@ -26,9 +26,9 @@ from universes import (
     universe_of_atoms,
 )
 
-from napos_lmp.analysis.groups import AnionGroups
-from napos_lmp.analysis.network import Network, measure_together
-from napos_lmp.analysis.speciation import NetworkSpeciation
+from napos_lmp.analysis.network.groups import AnionGroups
+from napos_lmp.analysis.network.network import Network, measure_together
+from napos_lmp.analysis.network.speciation import NetworkSpeciation
 from napos_lmp.errors import AnalysisError
 
 CUBE = [30.0, 30.0, 30.0, 90.0, 90.0, 90.0]
@@ -235,7 +235,7 @@ def test_a_later_peak_is_no_bond():
 
 
 def test_measured_pair_functions_are_used_again():
-    from napos_lmp.analysis.rdf import PartialRDF
+    from napos_lmp.analysis.pairs.rdf import PartialRDF
 
     universe = universe_of_atoms(sodium_thiophosphate())
     rdf = PartialRDF(universe).run()

@@ -3,10 +3,10 @@ import pytest
 from scipy.optimize import brentq, minimize_scalar
 from universes import sodium_thiophosphate, universe_of, universe_of_atoms
 
-from napos_lmp.analysis.peaks import PairCurve, find_peaks, jackknife, pair_peaks
-from napos_lmp.analysis.quantities_pairs import pair_structure_quantities, total_rdf_quantities
-from napos_lmp.analysis.rdf import PartialRDF
-from napos_lmp.analysis.total_rdf import TotalRDF, total_rdf
+from napos_lmp.analysis.pairs.peaks import PairCurve, find_peaks, jackknife, pair_peaks
+from napos_lmp.analysis.pairs.rdf import PartialRDF
+from napos_lmp.analysis.pairs.total_rdf import TotalRDF, total_rdf
+from napos_lmp.analysis.quantities.pairs import pair_structure_quantities, total_rdf_quantities
 from napos_lmp.errors import AnalysisError
 
 

@@ -8,9 +8,9 @@ from MDAnalysis.analysis.rdf import InterRDF
 from universes import sodium_thiophosphate, universe_of, universe_of_atoms
 
 from napos_lmp.analysis.averages import BlockedSums, mean_estimate, statistical_inefficiency
-from napos_lmp.analysis.cutoffs import first_shell
 from napos_lmp.analysis.neighbours import box_heights, pairs_within
-from napos_lmp.analysis.rdf import PartialRDF
+from napos_lmp.analysis.pairs.cutoffs import first_shell
+from napos_lmp.analysis.pairs.rdf import PartialRDF
 from napos_lmp.errors import AnalysisError
 
 ELEMENTS = ("Na", "P", "S", "O")

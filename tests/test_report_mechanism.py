@@ -8,9 +8,9 @@ from hoppers import lattice_hoppers
 from universes import universe_of
 from walkers import brownian
 
-from napos_lmp.analysis.msd import MeanSquareDisplacement
-from napos_lmp.analysis.quantities_jumps import measure_mechanism
+from napos_lmp.analysis.quantities.jumps import measure_mechanism
 from napos_lmp.analysis.results import DeckResult, StageResult, write_result
+from napos_lmp.analysis.transport.msd import MeanSquareDisplacement
 from napos_lmp.report.collect import DeckView, Glass
 from napos_lmp.report.html import Figure, Heading, Tabular, Text
 from napos_lmp.report.mechanism import mechanism_blocks

@@ -6,8 +6,8 @@ from synthetic_decks import stage, write_deck
 from test_rotation import CUTOFFS, diffusing, tetrahedra
 from test_vibrations import SpringCrystal, universe
 
-from napos_lmp.analysis.quantities_rotation import measure_rotation
-from napos_lmp.analysis.quantities_vibrations import measure_vibrations
+from napos_lmp.analysis.quantities.rotation import measure_rotation
+from napos_lmp.analysis.quantities.vibrations import measure_vibrations
 from napos_lmp.analysis.results import ANALYSIS_FOLDER, DeckResult, StageResult, write_result
 from napos_lmp.files import sha256_of
 from napos_lmp.report import collect_study

@@ -21,11 +21,11 @@ from universes import (
     universe_of_atoms,
 )
 
-from napos_lmp.analysis.network import Network, measure_together
-from napos_lmp.analysis.quantities_medium import ring_quantities
-from napos_lmp.analysis.ring_search import primitive_rings
-from napos_lmp.analysis.rings import RingStatistics
-from napos_lmp.analysis.speciation import NetworkSpeciation
+from napos_lmp.analysis.network.network import Network, measure_together
+from napos_lmp.analysis.network.ring_search import primitive_rings
+from napos_lmp.analysis.network.rings import RingStatistics
+from napos_lmp.analysis.network.speciation import NetworkSpeciation
+from napos_lmp.analysis.quantities.medium import ring_quantities
 from napos_lmp.errors import AnalysisError
 
 CUBE = [30.0, 30.0, 30.0, 90.0, 90.0, 90.0]

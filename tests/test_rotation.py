@@ -6,10 +6,10 @@ import pytest
 from MDAnalysis.coordinates.memory import MemoryReader
 from scipy.spatial.transform import Rotation
 
-from napos_lmp.analysis.quantities_rotation import measure_rotation
-from napos_lmp.analysis.rotation import GroupRotation, rotation_angles
-from napos_lmp.analysis.rotation_jumps import rotation_near_jumps
-from napos_lmp.analysis.stretches import GroupHistories
+from napos_lmp.analysis.mechanism.rotation import GroupRotation, rotation_angles
+from napos_lmp.analysis.mechanism.rotation_jumps import rotation_near_jumps
+from napos_lmp.analysis.mechanism.stretches import GroupHistories
+from napos_lmp.analysis.quantities.rotation import measure_rotation
 from napos_lmp.errors import AnalysisError
 
 CORNERS = np.array([[1, 1, 1], [1, -1, -1], [-1, 1, -1], [-1, -1, 1]]) / np.sqrt(3)

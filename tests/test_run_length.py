@@ -5,8 +5,8 @@ import pytest
 from walkers import brownian, caged, diffusion_of, unbounded_universe
 
 from napos_lmp.analysis.base import Estimate
-from napos_lmp.analysis.msd import MeanSquareDisplacement
-from napos_lmp.analysis.run_length import RunLengthConvergence, plan_run_length
+from napos_lmp.analysis.transport.msd import MeanSquareDisplacement
+from napos_lmp.analysis.transport.run_length import RunLengthConvergence, plan_run_length
 from napos_lmp.errors import AnalysisError
 
 

@@ -8,7 +8,7 @@ import pytest
 
 from napos_lmp.analysis.base import Estimate
 from napos_lmp.analysis.results import DeckResult, Quantity, StageResult
-from napos_lmp.analysis.size_convergence import SizeConvergence, yeh_hummer_shift
+from napos_lmp.analysis.transport.size_convergence import SizeConvergence, yeh_hummer_shift
 from napos_lmp.errors import AnalysisError
 from napos_lmp.report.collect import DeckView, Glass, StudyView
 from napos_lmp.report.convergence import convergence_section

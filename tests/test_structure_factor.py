@@ -7,12 +7,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from universes import sodium_thiophosphate, universe_of, universe_of_atoms
 
-from napos_lmp.analysis.lorch import check_structure_factor
-from napos_lmp.analysis.quantities_pairs import structure_factor_check_quantities, structure_factor_quantities
-from napos_lmp.analysis.rdf import PartialRDF
-from napos_lmp.analysis.reciprocal import VectorSample, complete_up_to
-from napos_lmp.analysis.scattering import charge_weights, faber_ziman_weights, neutron_lengths, xray_form_factors
-from napos_lmp.analysis.structure_factor import StructureFactor
+from napos_lmp.analysis.pairs.lorch import check_structure_factor
+from napos_lmp.analysis.pairs.rdf import PartialRDF
+from napos_lmp.analysis.pairs.reciprocal import VectorSample, complete_up_to
+from napos_lmp.analysis.pairs.scattering import charge_weights, faber_ziman_weights, neutron_lengths, xray_form_factors
+from napos_lmp.analysis.pairs.structure_factor import StructureFactor
+from napos_lmp.analysis.quantities.pairs import structure_factor_check_quantities, structure_factor_quantities
 from napos_lmp.errors import AnalysisError
 
 CUBE = [18.0, 18.0, 18.0, 90.0, 90.0, 90.0]

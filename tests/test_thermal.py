@@ -8,9 +8,9 @@ from scipy.signal import lfilter
 from synthetic_decks import STRIDE, TIMESTEP_FS, stage, write_deck
 
 from napos_lmp.analysis.base import Floats
-from napos_lmp.analysis.broken_line import Curve, curve_of, fit_broken_line
-from napos_lmp.analysis.quantities_response import thermal_quantities
-from napos_lmp.analysis.thermal import CoolingCurve, GlassTransition, ThermalExpansion, read_cooling_curve
+from napos_lmp.analysis.quantities.response import thermal_quantities
+from napos_lmp.analysis.response.broken_line import Curve, curve_of, fit_broken_line
+from napos_lmp.analysis.response.thermal import CoolingCurve, GlassTransition, ThermalExpansion, read_cooling_curve
 from napos_lmp.errors import AnalysisError
 
 TG = 520.0

@@ -7,8 +7,8 @@ from MDAnalysis.analysis.rdf import InterRDF
 from universes import universe_of
 from walkers import brownian, caged, hopping, unbounded_universe
 
-from napos_lmp.analysis.msd import MeanSquareDisplacement
-from napos_lmp.analysis.van_hove import VanHove
+from napos_lmp.analysis.mechanism.van_hove import VanHove
+from napos_lmp.analysis.transport.msd import MeanSquareDisplacement
 from napos_lmp.errors import AnalysisError
 
 LEANING = [21.0, 20.0, 23.0, 72.0, 81.0, 67.0]

@@ -12,9 +12,9 @@ import numpy as np
 import pytest
 from MDAnalysis.coordinates.memory import MemoryReader
 
-from napos_lmp.analysis.quantities_vibrations import measure_vibrations
-from napos_lmp.analysis.velocity_correlation import VelocityAutocorrelation
-from napos_lmp.analysis.vibrations import VibrationalSpectrum
+from napos_lmp.analysis.mechanism.velocity_correlation import VelocityAutocorrelation
+from napos_lmp.analysis.mechanism.vibrations import VibrationalSpectrum
+from napos_lmp.analysis.quantities.vibrations import measure_vibrations
 from napos_lmp.composition import Composition
 from napos_lmp.deck import present_elements, render_deck
 from napos_lmp.engine import read_run_record, run_deck

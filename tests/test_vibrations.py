@@ -7,10 +7,10 @@ from ase.thermochemistry import HarmonicThermo
 from MDAnalysis.coordinates.memory import MemoryReader
 from scipy.signal import welch
 
-from napos_lmp.analysis.quantities_vibrations import measure_vibrations
-from napos_lmp.analysis.velocities import difference_response, read_velocities
-from napos_lmp.analysis.velocity_correlation import VelocityAutocorrelation
-from napos_lmp.analysis.vibrations import VibrationalSpectrum
+from napos_lmp.analysis.mechanism.velocities import difference_response, read_velocities
+from napos_lmp.analysis.mechanism.velocity_correlation import VelocityAutocorrelation
+from napos_lmp.analysis.mechanism.vibrations import VibrationalSpectrum
+from napos_lmp.analysis.quantities.vibrations import measure_vibrations
 from napos_lmp.errors import AnalysisError
 
 BOLTZMANN = 0.8314462618  # u A^2/ps^2 K

@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 from scipy.optimize import curve_fit
 
-from napos_lmp.analysis.arrhenius import Arrhenius
 from napos_lmp.analysis.base import Estimate
-from napos_lmp.analysis.vogel import TemperatureLaw, VogelTammannFulcher
+from napos_lmp.analysis.transport.arrhenius import Arrhenius
+from napos_lmp.analysis.transport.vogel import TemperatureLaw, VogelTammannFulcher
 from napos_lmp.errors import AnalysisError
 
 KB = 8.617333262e-5

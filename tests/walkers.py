@@ -4,8 +4,8 @@ import MDAnalysis
 import numpy as np
 from MDAnalysis.coordinates.memory import MemoryReader
 
-from napos_lmp.analysis.diffusion import DiffusionCoefficient, DiffusionResult
-from napos_lmp.analysis.msd import MeanSquareDisplacement
+from napos_lmp.analysis.transport.diffusion import DiffusionCoefficient, DiffusionResult
+from napos_lmp.analysis.transport.msd import MeanSquareDisplacement
 
 
 def unbounded_universe(positions, dt=1.0, symbols=None):

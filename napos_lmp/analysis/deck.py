@@ -19,14 +19,14 @@ from numpy.typing import ArrayLike, NDArray
 import napos_lmp
 from napos_lmp.analysis.averages import mean_estimate
 from napos_lmp.analysis.base import Result
-from napos_lmp.analysis.conductivity import checked_charges
-from napos_lmp.analysis.elastic import ElasticConstants
 from napos_lmp.analysis.findings import Findings
 from napos_lmp.analysis.frames import checked_workers
 from napos_lmp.analysis.motion import MOBILE, measure_motion
-from napos_lmp.analysis.quantities import refused
-from napos_lmp.analysis.quantities_response import elastic_quantities, thermal_quantities
-from napos_lmp.analysis.quantities_vibrations import measure_vibrations
+from napos_lmp.analysis.quantities.response import elastic_quantities, thermal_quantities
+from napos_lmp.analysis.quantities.shared import refused
+from napos_lmp.analysis.quantities.vibrations import measure_vibrations
+from napos_lmp.analysis.response.elastic import ElasticConstants
+from napos_lmp.analysis.response.thermal import read_cooling_curve
 from napos_lmp.analysis.results import (
     ANALYSIS_FOLDER,
     ANALYSIS_VERSION,
@@ -40,7 +40,7 @@ from napos_lmp.analysis.results import (
     write_result,
 )
 from napos_lmp.analysis.structure import StructureOptions, measure_structure
-from napos_lmp.analysis.thermal import read_cooling_curve
+from napos_lmp.analysis.transport.conductivity import checked_charges
 from napos_lmp.currents import VelocitySums
 from napos_lmp.errors import AnalysisError, NaposError
 from napos_lmp.files import sha256_of

@@ -10,14 +10,14 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from napos_lmp.analysis.findings import Findings
-from napos_lmp.analysis.jumps import JumpResult
-from napos_lmp.analysis.msd import MeanSquareDisplacement
-from napos_lmp.analysis.quantities_jumps import measure_mechanism
-from napos_lmp.analysis.quantities_rotation import Jumps as JumpArrays
-from napos_lmp.analysis.quantities_rotation import measure_rotation
-from napos_lmp.analysis.quantities_transport import measure_transport
-from napos_lmp.analysis.quantities_vibrations import measure_vibrations
-from napos_lmp.analysis.run_length import RunLengthConvergence
+from napos_lmp.analysis.mechanism.jumps import JumpResult
+from napos_lmp.analysis.quantities.jumps import measure_mechanism
+from napos_lmp.analysis.quantities.rotation import Jumps as JumpArrays
+from napos_lmp.analysis.quantities.rotation import measure_rotation
+from napos_lmp.analysis.quantities.transport import measure_transport
+from napos_lmp.analysis.quantities.vibrations import measure_vibrations
+from napos_lmp.analysis.transport.msd import MeanSquareDisplacement
+from napos_lmp.analysis.transport.run_length import RunLengthConvergence
 from napos_lmp.currents import VelocitySums
 from napos_lmp.errors import AnalysisError
 

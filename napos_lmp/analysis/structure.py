@@ -11,38 +11,38 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
 
-from napos_lmp.analysis.angles import BondAngles
-from napos_lmp.analysis.cavities import Cavities
-from napos_lmp.analysis.clusters import NetworkClusters
-from napos_lmp.analysis.density_profile import DensityProfile
-from napos_lmp.analysis.environments import Environments
 from napos_lmp.analysis.findings import Findings
 from napos_lmp.analysis.frames import checked_workers
-from napos_lmp.analysis.groups import AnionGroups
-from napos_lmp.analysis.linkages import Linkages
-from napos_lmp.analysis.lorch import check_structure_factor
-from napos_lmp.analysis.network import Network, NetworkMeasurement, measure_together
-from napos_lmp.analysis.quantities import network_quantities, shell_quantities
-from napos_lmp.analysis.quantities_medium import (
+from napos_lmp.analysis.network.angles import BondAngles
+from napos_lmp.analysis.network.clusters import NetworkClusters
+from napos_lmp.analysis.network.environments import Environments
+from napos_lmp.analysis.network.groups import AnionGroups
+from napos_lmp.analysis.network.linkages import Linkages
+from napos_lmp.analysis.network.network import Network, NetworkMeasurement, measure_together
+from napos_lmp.analysis.network.rings import RingStatistics
+from napos_lmp.analysis.network.speciation import NetworkSpeciation
+from napos_lmp.analysis.pairs.lorch import check_structure_factor
+from napos_lmp.analysis.pairs.rdf import PartialRDF, PartialRDFResult
+from napos_lmp.analysis.pairs.structure_factor import StructureFactor
+from napos_lmp.analysis.pairs.total_rdf import total_rdf
+from napos_lmp.analysis.quantities.medium import (
     cavity_quantities,
     cluster_quantities,
     density_profile_quantities,
     environment_quantities,
     ring_quantities,
 )
-from napos_lmp.analysis.quantities_network import angle_quantities, group_quantities, linkage_quantities
-from napos_lmp.analysis.quantities_pairs import (
+from napos_lmp.analysis.quantities.network import angle_quantities, group_quantities, linkage_quantities
+from napos_lmp.analysis.quantities.pairs import (
     pair_structure_quantities,
     structure_factor_check_quantities,
     structure_factor_quantities,
     total_rdf_quantities,
 )
-from napos_lmp.analysis.rdf import PartialRDF, PartialRDFResult
+from napos_lmp.analysis.quantities.shared import network_quantities, shell_quantities
 from napos_lmp.analysis.results import Quantity
-from napos_lmp.analysis.rings import RingStatistics
-from napos_lmp.analysis.speciation import NetworkSpeciation
-from napos_lmp.analysis.structure_factor import StructureFactor
-from napos_lmp.analysis.total_rdf import total_rdf
+from napos_lmp.analysis.space.cavities import Cavities
+from napos_lmp.analysis.space.density_profile import DensityProfile
 from napos_lmp.errors import AnalysisError
 
 MOST_FRAMES = 500
@@ -70,7 +70,7 @@ class StructureOptions:
     start, stop, step
         Slice of the frames; without `step`, all up to 500 and equal strides of a longer trajectory.
     formers, anions
-        Elements of the network, see :class:`~napos_lmp.analysis.network.Network`.
+        Elements of the network, see :class:`~napos_lmp.analysis.network.network.Network`.
     cutoffs
         Longest bonds in A by pair, such as ``{"P-S": 2.6}``.
     workers

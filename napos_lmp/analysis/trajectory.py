@@ -13,13 +13,13 @@ from pydantic import Field
 import napos_lmp
 from napos_lmp.analysis.averages import mean_estimate
 from napos_lmp.analysis.base import AtomSet, checked_atoms, checked_box, checked_frames
-from napos_lmp.analysis.conductivity import checked_charges
 from napos_lmp.analysis.findings import Findings
 from napos_lmp.analysis.motion import measure_motion
 from napos_lmp.analysis.neighbours import box_heights
-from napos_lmp.analysis.network import Network
+from napos_lmp.analysis.network.network import Network
 from napos_lmp.analysis.results import ANALYSIS_VERSION, RESULT_NAME, InputFile, Quantity, StageResult, write_result
 from napos_lmp.analysis.structure import Progress, StructureOptions, measure_structure
+from napos_lmp.analysis.transport.conductivity import checked_charges
 from napos_lmp.bare_trajectory import BareTrajectory, open_trajectory
 from napos_lmp.composition import FORMAL_CHARGES, Composition
 from napos_lmp.errors import AnalysisError, CompositionError, TrajectoryError

@@ -105,7 +105,7 @@ def plan(
     as_json: Json = False,
 ) -> None:
     """Say how long the productions of analysed decks have to be for a relative error."""
-    from napos_lmp.analysis.plan import plan_decks
+    from napos_lmp.analysis.transport.plan import plan_decks
     from napos_lmp.study import deck_folders
 
     plans = plan_decks(deck_folders(decks), error)

@@ -10,7 +10,7 @@ import numpy as np
 
 from napos_lmp.analysis.base import Estimate
 from napos_lmp.analysis.results import StageResult
-from napos_lmp.analysis.size_convergence import SizeConvergence, SizeConvergenceResult, State
+from napos_lmp.analysis.transport.size_convergence import SizeConvergence, SizeConvergenceResult, State
 from napos_lmp.errors import AnalysisError
 from napos_lmp.report.collect import DeckView, Glass, StudyView
 from napos_lmp.report.html import Block, Figure, Heading, Section, Tabular, Text

@@ -8,9 +8,9 @@ from collections.abc import Iterable, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from napos_lmp.analysis.arrhenius import ArrheniusResult
 from napos_lmp.analysis.base import Estimate
-from napos_lmp.analysis.vogel import TemperatureLaw, TemperatureLawResult
+from napos_lmp.analysis.transport.arrhenius import ArrheniusResult
+from napos_lmp.analysis.transport.vogel import TemperatureLaw, TemperatureLawResult
 from napos_lmp.errors import AnalysisError
 from napos_lmp.experiment import Reference, experiment_values, references_for
 from napos_lmp.report.collect import Glass

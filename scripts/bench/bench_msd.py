@@ -65,7 +65,7 @@ def clock() -> np.ndarray:
 
 
 def ours(path: Path) -> tuple[np.ndarray, np.ndarray]:
-    from napos_lmp.analysis.msd import MeanSquareDisplacement
+    from napos_lmp.analysis.transport.msd import MeanSquareDisplacement
 
     start = clock()
     result = MeanSquareDisplacement(open_walk(path), reference="none").run()

@@ -19,11 +19,11 @@ import numpy as np
 from ase import Atoms
 from ase.spacegroup import crystal
 
-from napos_lmp.analysis.angles import BondAngles
-from napos_lmp.analysis.groups import AnionGroups
-from napos_lmp.analysis.linkages import Linkages
-from napos_lmp.analysis.network import Network, measure_together
-from napos_lmp.analysis.speciation import NetworkSpeciation
+from napos_lmp.analysis.network.angles import BondAngles
+from napos_lmp.analysis.network.groups import AnionGroups
+from napos_lmp.analysis.network.linkages import Linkages
+from napos_lmp.analysis.network.network import Network, measure_together
+from napos_lmp.analysis.network.speciation import NetworkSpeciation
 
 SILICON, OXYGEN = 14, 8
 CUTOFF = 2.0

@@ -25,7 +25,7 @@ import numpy as np
 from MDAnalysis.analysis.rdf import InterRDF
 from scipy.spatial import cKDTree
 
-from napos_lmp.analysis.rdf import PartialRDF
+from napos_lmp.analysis.pairs.rdf import PartialRDF
 
 COMPOSITION = {"Na": 4, "P": 2, "S": 5, "O": 2}
 DENSITY = 0.0415

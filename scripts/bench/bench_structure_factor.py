@@ -22,8 +22,8 @@ import numpy as np
 from bench_rdf import COMPOSITION, alone, peak_memory, random_universe, write_frames
 from MDAnalysis.lib.mdamath import triclinic_vectors
 
-from napos_lmp.analysis.reciprocal import VectorSample, complete_up_to
-from napos_lmp.analysis.structure_factor import StructureFactor
+from napos_lmp.analysis.pairs.reciprocal import VectorSample, complete_up_to
+from napos_lmp.analysis.pairs.structure_factor import StructureFactor
 
 BINS = 0.05
 

@@ -1,0 +1,1 @@
+"""How ions jump, groups turn and atoms vibrate."""

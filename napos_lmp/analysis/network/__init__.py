@@ -1,0 +1,1 @@
+"""Bonds, and the network that they make."""

@@ -1,0 +1,1 @@
+"""Results of the measurements as quantities with keys, for `analysis.json`."""

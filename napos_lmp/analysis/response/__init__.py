@@ -1,0 +1,1 @@
+"""What the cell answers to strain and to cooling."""

@@ -1,0 +1,1 @@
+"""The space between the atoms, and density in layers."""

@@ -1,0 +1,1 @@
+"""Displacements, diffusion, conductivity, and their change with temperature and size."""
