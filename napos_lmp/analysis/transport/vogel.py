@@ -108,7 +108,8 @@ class VogelTammannFulcher:
     .. math:: \sigma T = A \exp\left(-\frac{B}{k_B (T - T_0)}\right)
 
     For each T0 the rest is a straight line, fitted as :class:`napos_lmp.analysis.transport.arrhenius.Arrhenius` does
-    it, with the same covariance of glasses. T0 = 0 is the Arrhenius law. Intervals are those of the profile likelihood over T0.
+    it, with the same covariance of glasses. T0 = 0 is the Arrhenius law. Intervals are those of the profile likelihood
+    over T0.
     (Vogel, Phys. Z. 22, 645 (1921); Fulcher, J. Am. Ceram. Soc. 8, 339 (1925); Tammann and Hesse (1926).)
 
     Parameters
