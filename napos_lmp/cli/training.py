@@ -43,12 +43,38 @@ def train_mace(
     from napos_lmp.training.mace import train_mace as train_potential
     from napos_lmp.training.progress import progress_bar
 
-    def say(sentence: str) -> None:
-        typer.echo(sentence, err=True)
-
     with progress_bar() as show:
-        result = train_potential(config, show, foundation=foundation, trust=trust, message=say)
+        result = train_potential(config, show, foundation=foundation, trust=trust, message=_say)
     _print_result(result, as_json)
+
+
+@train.command("models")
+def train_models(
+    plan: Annotated[Path, typer.Argument(help="Plan (YAML).")],
+    trust: Annotated[bool, typer.Option("--trust", help="Accept a foundation that it names: it can run code.")] = False,
+    as_json: Json = False,
+) -> None:
+    """Train all potentials of a plan, both families and committees; run again to go on after an interruption."""
+    from napos_lmp.training.plan import train_plan
+    from napos_lmp.training.progress import named_progress_bars
+
+    with named_progress_bars() as progress:
+        results = train_plan(plan, progress, trust=trust, message=_say)
+    if as_json:
+        print_json(
+            {
+                name: [{"folder": each.folder, "card": each.potential.card.model_dump(mode="json")} for each in members]
+                for name, members in results.items()
+            }
+        )
+        return
+    for members in results.values():
+        for result in members:
+            _print_result(result, as_json=False)
+
+
+def _say(sentence: str) -> None:
+    typer.echo(sentence, err=True)
 
 
 def _print_result(result: TrainingResult, as_json: bool) -> None:

@@ -142,6 +142,8 @@ def _train(config: DeepmdConfig, show: ProgressCallback) -> int | None:
             "--init-frz-model" if config.init_model.suffix == ".pth" else "--init-model",
             str(config.init_model),
         ]
+    elif config.finetune:
+        arguments += ["--finetune", str(config.finetune), "--use-pretrain-script"]
     resumed_from = checkpoint[0] if checkpoint else None
     environment = dp_environment(usable_threads(config.threads))
     try:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated, ClassVar, Literal
 
-from pydantic import Field, model_validator
+from pydantic import Field, field_validator, model_validator
 
 from napos_lmp.training.config import ConfigPart, TrainingConfig
 
@@ -59,10 +59,12 @@ class Loss(ConfigPart):
 class DeepmdConfig(TrainingConfig):
     """Training of a DeePMD model, on top of what every training file has.
 
-    `init_model` starts from the weights of a checkpoint (`.pt`) or frozen model (`.pth`) of the same architecture.
+    `init_model` starts from the weights of a checkpoint (`.pt`) or frozen model (`.pth`) of the same architecture and
+    level of theory. `finetune` starts from a checkpoint (`.pt`) that was trained on other labels: its architecture is
+    kept, and the energies of its elements are shifted to those of the new frames first.
     """
 
-    files: ClassVar[tuple[str, ...]] = ("init_model",)
+    files: ClassVar[tuple[str, ...]] = ("init_model", "finetune")
 
     model: Model = Model()
     steps: int = Field(gt=0)
@@ -70,6 +72,20 @@ class DeepmdConfig(TrainingConfig):
     learning_rate: LearningRate = LearningRate()
     loss: Loss = Loss()
     init_model: Path | None = None
+    finetune: Path | None = None
+
+    @field_validator("finetune")
+    @classmethod
+    def _checkpoint(cls, value: Path | None) -> Path | None:
+        if value is not None and value.suffix != ".pt":
+            raise ValueError("must be a checkpoint (.pt)")
+        return value
+
+    @model_validator(mode="after")
+    def _one_start(self) -> DeepmdConfig:
+        if self.init_model and self.finetune:
+            raise ValueError("a training starts from init_model or from finetune, not from both")
+        return self
 
     @model_validator(mode="after")
     def _neighbours_for_each(self) -> DeepmdConfig:

@@ -147,7 +147,7 @@ def run_mace(config: MaceConfig, arguments: Mapping[str, Any], frames: int, show
         shutil.copy2(checkpoint.file, f"{checkpoint.file}{_KEPT}")
     results = _Results(config)
     results.skip()
-    command = [sys.executable, "-m", "mace.cli.run_train", "--config", ARGUMENTS_NAME]
+    command = [sys.executable, "-m", "napos_lmp.training.mace_child", "--config", ARGUMENTS_NAME]
     log = config.output / _LOG
     begun = log.stat().st_size if log.is_file() else 0
     try:

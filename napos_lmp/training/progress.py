@@ -39,8 +39,8 @@ ProgressCallback = Callable[[TrainingProgress], None]
 
 
 @contextmanager
-def progress_bar() -> Iterator[ProgressCallback]:
-    """Show a bar with step, force errors and time left while the block runs; yields the callback that moves it."""
+def named_progress_bars() -> Iterator[Callable[[str], ProgressCallback]]:
+    """Show a bar with step, force errors and time left for each training that is named while the block runs."""
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
@@ -51,10 +51,23 @@ def progress_bar() -> Iterator[ProgressCallback]:
         TextColumn("{task.fields[errors]}"),
         TimeRemainingColumn(),
     )
-    with Progress(*columns, console=Console(stderr=True), speed_estimate_period=300) as bar:
-        task = bar.add_task("starting", total=None, errors="")
+    with Progress(*columns, console=Console(stderr=True), speed_estimate_period=300) as bars:
 
-        def show(state: TrainingProgress) -> None:
-            bar.update(task, description=state.activity, completed=state.step, total=state.steps, errors=state.errors)
+        def named(name: str) -> ProgressCallback:
+            task = bars.add_task(name or "starting", total=None, errors="")
+            begin = f"{name}: " if name else ""
 
-        yield show
+            def show(state: TrainingProgress) -> None:
+                words = f"{begin}{state.activity}"
+                bars.update(task, description=words, completed=state.step, total=state.steps, errors=state.errors)
+
+            return show
+
+        yield named
+
+
+@contextmanager
+def progress_bar() -> Iterator[ProgressCallback]:
+    """Show the bar of one training while the block runs; yields the callback that moves it."""
+    with named_progress_bars() as named:
+        yield named("")

@@ -1,0 +1,245 @@
+"""Several potentials from one training file: both families, members of a committee, other labels to start from.
+
+A plan is written out as the training files of its members, one for each stage, and these are trained one after the
+other by the family's own trainer; so each can be interrupted, goes on, and can be trained again by itself.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from contextlib import nullcontext
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal, Self
+
+from pydantic import Field, field_validator, model_validator
+
+from napos_lmp.card import Element, Name
+from napos_lmp.errors import TrainingError
+from napos_lmp.files import write_text
+from napos_lmp.training.config import ConfigPart, Split, TrainingConfig
+from napos_lmp.training.deepmd import train_deepmd
+from napos_lmp.training.deepmd_config import DeepmdConfig
+from napos_lmp.training.mace import MODEL_NAME, train_mace
+from napos_lmp.training.mace_config import MaceConfig
+from napos_lmp.training.outcome import TrainingResult
+from napos_lmp.training.progress import ProgressCallback
+from napos_lmp.trust import accepting
+from napos_lmp.yamlfile import check_model, read_yaml_model
+
+_STARTS = ("init_model", "finetune", "foundation")
+_CONFIGS: dict[str, type[TrainingConfig]] = {"deepmd": DeepmdConfig, "mace": MaceConfig}
+
+
+class Labels(ConfigPart):
+    """Frames of one level of theory, and how they are divided; as in every training file."""
+
+    level_of_theory: str
+    data: tuple[Path, ...] = Field(min_length=1)
+    test: tuple[Path, ...] = ()
+    split: Split = Split()
+    force_cap_eV_A: float = Field(default=40.0, gt=0)
+
+
+class PlannedModel(ConfigPart):
+    """One potential of a plan.
+
+    `settings` are what the training file of its family takes beside what all families share, `pretrain` those of the
+    stage before, which is trained on the plan's `pretrain` labels; a network's size stands there, as the second stage
+    keeps it. `members` trainings differ by their seeds, from `seed` on.
+    """
+
+    family: Literal["deepmd", "mace"]
+    name: Name
+    description: str
+    members: int = Field(default=1, ge=1, le=20)
+    seed: int = Field(default=1, ge=0, lt=2**30)
+    settings: dict[str, Any]
+    pretrain: dict[str, Any] | None = None
+    limits: tuple[str, ...] = ()
+    licence: str = "unknown"
+
+
+class TrainingPlan(Labels):
+    """A plan; paths are relative to the file that holds it."""
+
+    elements: tuple[Element, ...] = Field(min_length=1)
+    output: Path
+    threads: int | None = Field(default=None, gt=0)
+    pretrain: Labels | None = None
+    models: tuple[PlannedModel, ...] = Field(min_length=1)
+
+    @field_validator("models")
+    @classmethod
+    def _named_once(cls, models: tuple[PlannedModel, ...]) -> tuple[PlannedModel, ...]:
+        names = [model.name for model in models]
+        if twice := [name for name in names if names.count(name) > 1]:
+            raise ValueError(f"two models are called {twice[0]!r}")
+        return models
+
+    @model_validator(mode="after")
+    def _labels_to_start_from(self) -> Self:
+        for model in self.models:
+            if (model.pretrain is None) != (self.pretrain is None):
+                raise ValueError(
+                    f"model {model.name!r} has {'no' if model.pretrain is None else 'a'} pretrain and the plan "
+                    f"{'none' if self.pretrain is None else 'has one'}: labels and settings of a stage go together"
+                )
+        return self
+
+
+@dataclass(frozen=True)
+class PlannedTraining:
+    """One training of a plan: its training file, and that of the stage that it starts from."""
+
+    family: str
+    file: Path
+    config: dict[str, Any]
+    start: Path | None = None
+
+
+def read_plan(path: Path) -> tuple[TrainingPlan, list[PlannedTraining]]:
+    """Read a plan, and check every training that follows from it.
+
+    Returns
+    -------
+    plan, trainings
+        The trainings in the order in which they are to be done: each model's members, each member's stages.
+
+    Raises
+    ------
+    TrainingError
+        If the plan or one of the trainings is wrong.
+    """
+    plan = read_yaml_model(path, TrainingPlan, TrainingError)
+    base = path.resolve().parent
+    for labels, where in ((plan, ""), (plan.pretrain, "pretrain.")):
+        for field, files in (("data", labels.data), ("test", labels.test)) if labels else ():
+            if missing := [file for file in files if not (base / file).is_file()]:
+                raise TrainingError(f"{path}: {where}{field}: {base / missing[0]} does not exist")
+    trainings = []
+    for place, model in enumerate(plan.models):
+        for member in range(1, model.members + 1):
+            folder = base / plan.output / model.name / f"member-{member}"
+            trainings.extend(_trainings(plan, model, member, base, folder, f"{path}: models.{place}"))
+    return plan, trainings
+
+
+def train_plan(
+    path: Path,
+    progress: Callable[[str], ProgressCallback],
+    *,
+    trust: bool = False,
+    message: Callable[[str], None] | None = None,
+) -> dict[str, list[TrainingResult]]:
+    """Train all that a plan asks for; what is trained is kept, and what was interrupted goes on.
+
+    Parameters
+    ----------
+    path
+        The plan.
+    progress
+        Called with the name of each training; gives what is told of its progress.
+    trust, message
+        As for :func:`~napos_lmp.training.mace.train_mace`; what the plan itself has trained is trusted.
+
+    Returns
+    -------
+    results
+        By the name of the potential: its members' results, in the order of their numbers.
+
+    Raises
+    ------
+    TrainingError
+        As :func:`read_plan`, or as the trainers of the families.
+    """
+    plan, trainings = read_plan(path)
+    for training in trainings:
+        _write(training)
+    finished = {}
+    for number, training in enumerate(trainings, start=1):
+        stage = training.file.relative_to(path.resolve().parent / plan.output).with_suffix("")
+        show = progress(f"{stage} ({number}/{len(trainings)})")
+        if training.family == "deepmd":
+            finished[training.file] = train_deepmd(training.file, show)
+            continue
+        with accepting(finished[training.start].potential.sha256) if training.start else nullcontext():
+            finished[training.file] = train_mace(training.file, show, trust=trust, message=message)
+    last = {training.file.parent: training.file for training in trainings}
+    results: dict[str, list[TrainingResult]] = {}
+    for folder, file in last.items():
+        results.setdefault(folder.parent.name, []).append(finished[file])
+    return results
+
+
+def _trainings(
+    plan: TrainingPlan, model: PlannedModel, member: int, base: Path, folder: Path, where: str
+) -> list[PlannedTraining]:
+    """Stages of one member."""
+    if plan.pretrain is None or model.pretrain is None:
+        config = _config(plan, plan, model, model.settings, member, base, folder, "train")
+        return [_checked(model, folder / "train.yaml", config, f"{where}.settings")]
+    first = _config(plan, plan.pretrain, model, model.pretrain, member, base, folder, "pretrain")
+    before = _checked(model, folder / "pretrain.yaml", first, f"{where}.pretrain")
+    settings = dict(model.settings)
+    if given := [key for key in _STARTS if key in settings]:
+        raise TrainingError(f"{where}.settings.{given[0]}: the stage before gives it, leave it out")
+    second = _config(plan, plan, model, settings, member, base, folder, "train")
+    if model.family == "deepmd":
+        second["finetune"] = f"pretrain/model.ckpt-{first['steps']}.pt"
+        second.setdefault("model", first.get("model", {}))
+    else:
+        second["foundation"] = f"pretrain/{model.name}/{MODEL_NAME}"
+    return [before, _checked(model, folder / "train.yaml", second, f"{where}.settings", before.file)]
+
+
+def _config(
+    plan: TrainingPlan,
+    labels: Labels,
+    model: PlannedModel,
+    settings: dict[str, Any],
+    member: int,
+    base: Path,
+    folder: Path,
+    stage: str,
+) -> dict[str, Any]:
+    """Training file of one stage; paths relative to the member's folder."""
+
+    def moved(path: Path) -> str:
+        return Path(os.path.relpath(base / path, folder)).as_posix()
+
+    files = {key: moved(Path(settings[key])) for key in _STARTS if (base / str(settings.get(key, ""))).is_file()}
+    said = f", member {member} of {model.members}" if model.members > 1 else ""
+    return {
+        "name": model.name,
+        "description": model.description + said,
+        "elements": list(plan.elements),
+        "output": stage,
+        "seed": model.seed + member - 1,
+        "threads": plan.threads,
+        "limits": list(model.limits),
+        "licence": model.licence,
+        **labels.model_dump(mode="json", include={"level_of_theory", "split", "force_cap_eV_A"}),
+        "data": [moved(path) for path in labels.data],
+        "test": [moved(path) for path in labels.test],
+        **settings,
+        **files,
+    }
+
+
+def _checked(
+    model: PlannedModel, file: Path, config: dict[str, Any], where: str, start: Path | None = None
+) -> PlannedTraining:
+    check_model(config, _CONFIGS[model.family], TrainingError, where)
+    return PlannedTraining(model.family, file, config, start)
+
+
+def _write(training: PlannedTraining) -> None:
+    """Write the training file, unless it stands there already as it is."""
+    import yaml
+
+    text = yaml.safe_dump(training.config, sort_keys=False, allow_unicode=True, width=118)
+    if not training.file.is_file() or training.file.read_text(encoding="utf-8") != text:
+        training.file.parent.mkdir(parents=True, exist_ok=True)
+        write_text(training.file, text)
