@@ -7,6 +7,7 @@ import hashlib
 import os
 import shutil
 import tempfile
+import zipfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -84,3 +85,17 @@ def _umask() -> int:
     mask = os.umask(0)
     os.umask(mask)
     return mask
+
+
+def is_whole_archive(path: Path) -> bool:
+    """Whether a zip archive, such as a file of torch, was written to its end.
+
+    An archive that is cut inside a member which is an archive itself still looks like one to `zipfile.is_zipfile`; its
+    members then do not begin where the file does.
+    """
+    try:
+        with zipfile.ZipFile(path) as archive:
+            members = archive.infolist()
+            return bool(members) and min(member.header_offset for member in members) == 0
+    except (OSError, zipfile.BadZipFile):
+        return False

@@ -18,7 +18,7 @@ import yaml
 from napos_lmp.backends.mace import contained_imports
 from napos_lmp.card import PotentialCard, write_card
 from napos_lmp.errors import TrainingError
-from napos_lmp.files import sha256_of
+from napos_lmp.files import is_whole_archive, sha256_of
 from napos_lmp.potential import add_potential, load_potential
 from napos_lmp.training import foundation as foundation_module
 from napos_lmp.training import mace_run
@@ -572,6 +572,28 @@ def test_a_checkpoint_torn_while_its_epoch_is_repeated_is_put_back(tmp_path: Pat
     mace_run._restore_kept(config)
     assert checkpoints(tmp_path / "out") == [(False, 4)], "a whole one stays"
     assert not kept.exists()
+
+
+def test_a_model_cut_behind_an_archive_inside_it_is_not_whole(tmp_path: Path):
+    """MACE's models hold compiled parts, which are archives of their own; a reader may come while one is written."""
+    whole, cut = tmp_path / "whole.model", tmp_path / "cut.model"
+    inner = tmp_path / "inner.zip"
+    with zipfile.ZipFile(inner, "w") as archive:
+        archive.writestr("code", "x" * 100)
+    with zipfile.ZipFile(whole, "w") as archive:
+        archive.writestr("version", "3")
+        archive.writestr("compiled", inner.read_bytes())
+        archive.writestr("rest", "y" * 100)
+    content = whole.read_bytes()
+    end = content.index(inner.read_bytes()) + inner.stat().st_size
+    cut.write_bytes(content[:end])
+    assert zipfile.is_zipfile(cut)
+    assert not is_whole_archive(cut)
+    assert is_whole_archive(whole)
+    for length in range(0, len(content), 7):
+        cut.write_bytes(content[:length])
+        assert not is_whole_archive(cut)
+    assert not is_whole_archive(tmp_path / "none.model")
 
 
 def check_folder_of_tiny(folder: Path, out: Path) -> None:

@@ -6,7 +6,6 @@ import json
 import re
 import subprocess
 import time
-import zipfile
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -14,7 +13,7 @@ from typing import Any
 from napos_lmp.backends.deepmd import DeepmdBackend, dp_command, dp_environment, last_line
 from napos_lmp.card import Tabulation
 from napos_lmp.errors import TrainingError
-from napos_lmp.files import sha256_of, whole_folder, write_text
+from napos_lmp.files import is_whole_archive, sha256_of, whole_folder, write_text
 from napos_lmp.potential import read_potential
 from napos_lmp.training.config import read_config
 from napos_lmp.training.dataset import Frame, write_systems
@@ -171,7 +170,7 @@ def _last_checkpoint(folder: Path) -> tuple[int, Path] | None:
     found = []
     for path in folder.glob("model.ckpt-*.pt"):
         match = re.fullmatch(r"model\.ckpt-(\d+)\.pt", path.name)
-        if match and zipfile.is_zipfile(path):
+        if match and is_whole_archive(path):
             found.append((int(match[1]), path))
     return max(found, default=None)
 

@@ -9,7 +9,6 @@ import re
 import shutil
 import sys
 import time
-import zipfile
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,6 +16,7 @@ from typing import Any
 
 from napos_lmp.backends.deepmd import last_line
 from napos_lmp.errors import TrainingError
+from napos_lmp.files import is_whole_archive, write_text
 from napos_lmp.training.mace_config import MaceConfig
 from napos_lmp.training.process import POLL_SECONDS, child, usable_threads
 from napos_lmp.training.progress import ProgressCallback, TrainingProgress
@@ -96,7 +96,7 @@ def final_model(config: MaceConfig) -> Path:
 
 def is_trained(config: MaceConfig) -> bool:
     """Whether the last model was written, and written whole."""
-    return zipfile.is_zipfile(final_model(config))
+    return is_whole_archive(final_model(config))
 
 
 def last_checkpoint(config: MaceConfig) -> Checkpoint | None:
@@ -136,8 +136,6 @@ def run_mace(config: MaceConfig, arguments: Mapping[str, Any], frames: int, show
         If MACE fails, the training diverges or is interrupted.
     """
     import yaml
-
-    from napos_lmp.files import write_text
 
     write_text(config.output / ARGUMENTS_NAME, yaml.safe_dump(dict(arguments), sort_keys=False))
     _restore_kept(config)
@@ -241,7 +239,7 @@ def _checkpoint_files(config: MaceConfig) -> list[Checkpoint]:
 
 
 def _checkpoints(config: MaceConfig) -> list[Checkpoint]:
-    return [item for item in _checkpoint_files(config) if zipfile.is_zipfile(item.file)]
+    return [item for item in _checkpoint_files(config) if is_whole_archive(item.file)]
 
 
 def _restore_kept(config: MaceConfig) -> None:
@@ -250,7 +248,7 @@ def _restore_kept(config: MaceConfig) -> None:
     MACE repeats the epoch it goes on from, and writes its checkpoint anew.
     """
     for kept in (config.output / "checkpoints").glob(f"*.pt{_KEPT}"):
-        if zipfile.is_zipfile(kept) and not _checkpoints(config):
+        if is_whole_archive(kept) and not _checkpoints(config):
             kept.replace(kept.with_suffix(""))
         else:
             kept.unlink()
@@ -260,7 +258,7 @@ def _remove_torn(config: MaceConfig) -> None:
     """Remove files that were cut short: MACE would stumble over them, and begin again without a word."""
     models = [config.output / f"{config.name}{suffix}.model" for suffix in ("", "_stagetwo")]
     for file in (*models, *(item.file for item in _checkpoint_files(config))):
-        if file.is_file() and not zipfile.is_zipfile(file):
+        if file.is_file() and not is_whole_archive(file):
             file.unlink()
 
 
