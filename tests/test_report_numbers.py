@@ -22,6 +22,8 @@ from napos_lmp.report.numbers import Number, NumberBook, Table, combine, write_n
         (4.0e-5, 1.0e-5, 1.4e-4, "4 [1, 14] × 10⁻⁵"),
         (1234.0, 934.0, 1534.0, "1200 ± 300"),
         (1.0, 1.0, 2.0, "1.0 [1.0, 2.0]"),
+        (1.24e-4, 1.4e-6, 9.99e-3, "1.2 × 10⁻⁴ [1.4 × 10⁻⁶, 0.010]"),
+        (20.0, 0.5, 800.0, "20 [0.50, 800]"),
         (97.4, 91.2, 100.0, "97.4 [91.2, 100.0]"),
         (-0.5, -0.6, -0.4, "−0.50 ± 0.10"),
         (2.5e-5, 2.2e-5, 2.8e-5, "(2.5 ± 0.3) × 10⁻⁵"),
@@ -50,11 +52,15 @@ def test_unit_follows_the_bracket():
 
 
 def read_back(text: str) -> tuple[float, float, float]:
-    power = 1.0
-    if match := re.search(r" × 10([⁻⁰¹²³⁴⁵⁶⁷⁸⁹]+)$", text):
-        power = 10.0 ** int(match[1].translate(str.maketrans("⁻⁰¹²³⁴⁵⁶⁷⁸⁹", "-0123456789")))
+    def power_of(superscript: str) -> float:
+        return 10.0 ** int(superscript.translate(str.maketrans("⁻⁰¹²³⁴⁵⁶⁷⁸⁹", "-0123456789")) or "0")
+
+    common = 1.0
+    if match := re.search(r"(?<=[)\]]) × 10([⁻⁰¹²³⁴⁵⁶⁷⁸⁹]+)$", text):
+        common = power_of(match[1])
         text = text[: match.start()]
-    numbers = [float(number) * power for number in re.findall(r"-?\d+\.?\d*", text.replace("−", "-"))]
+    parts = re.findall(r"(-?\d+\.?\d*)(?: × 10([⁻⁰¹²³⁴⁵⁶⁷⁸⁹]+))?", text.replace("−", "-"))
+    numbers = [float(number) * common * power_of(own) for number, own in parts]
     if "±" in text:
         return numbers[0], numbers[0] - numbers[1], numbers[0] + numbers[1]
     return numbers[0], numbers[1], numbers[2]

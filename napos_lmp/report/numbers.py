@@ -25,6 +25,7 @@ _SUPERSCRIPT = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
 _MINUS = "−"
 _MOST_COUNTED = 1e8
 _LOGARITHMIC = ("S/cm", "cm²/s")
+_DECADES_APART = 100.0
 _USUAL_DECIMALS = {"%": 1, "anions": 2, "per 100 formers": 1, "Å": 2}
 _COLUMNS = (
     "section", "table", "row", "column", "value", "low", "high", "level", "unit", "basis", "note", "refused", "text",
@@ -223,6 +224,8 @@ def _limited(unit: str, low: float, high: float) -> tuple[float, float]:
 
 
 def _with_interval(value: float, low: float, high: float) -> str:
+    if low > 0 and high > _DECADES_APART * low:
+        return f"{_two_digits(value)} [{_two_digits(low)}, {_two_digits(high)}]"
     size = max(abs(low), abs(high))
     power = _power(abs(value) if abs(value) > 0.1 * size else size)
     value, low, high = (x / 10**power for x in (value, low, high))
@@ -233,6 +236,14 @@ def _with_interval(value: float, low: float, high: float) -> str:
         return body if power == 0 else f"({body}) × 10{_exponent(power)}"
     decimals = _decimals_of_error(min(high - value, value - low) or half)
     body = f"{_decimal(value, decimals)} [{_decimal(low, decimals)}, {_decimal(high, decimals)}]"
+    return body if power == 0 else f"{body} × 10{_exponent(power)}"
+
+
+def _two_digits(value: float) -> str:
+    rounded = float(f"{value:.1e}")
+    power = _power(abs(rounded))
+    scaled = rounded / 10**power
+    body = _decimal(scaled, max(0, 1 - _magnitude(scaled)))
     return body if power == 0 else f"{body} × 10{_exponent(power)}"
 
 

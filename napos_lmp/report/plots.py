@@ -293,11 +293,22 @@ def arrhenius(
         top.set_xlabel("T (K)")
         shown = [temperatures for temperatures, _ in series.values()]
         shown += [experiment[0]] if experiment is not None else []
-        ticks = sorted({float(t) for temperatures in shown for t in temperatures})
-        top.set_xticks(ticks, [f"{t:.0f}" for t in ticks])
+        top.set_xticks(*_legible([float(t) for temperatures in shown for t in temperatures]))
         ax.legend()
 
     return svg_of(draw, 5.4, 3.4)
+
+
+def _legible(temperatures: Sequence[float]) -> tuple[list[float], list[str]]:
+    """Ticks at temperatures, and their labels; those that would run into a colder one are left empty."""
+    ticks = sorted(set(temperatures))
+    width = 0.07 * (1 / ticks[0] - 1 / ticks[-1])
+    labels, last = [], math.inf
+    for t in ticks:
+        free = last - 1 / t >= width
+        labels.append(f"{t:.0f}" if free else "")
+        last = 1 / t if free else last
+    return ticks, labels
 
 
 def against_composition(
