@@ -23,6 +23,12 @@ Range = tuple[float, float]
 Precision = Literal["float32", "float64"]
 
 
+def _file_name(value: str) -> str:
+    if Path(value).name != value or value in {"", ".", ".."}:
+        raise ValueError("must be the name of a file beside the card, without a folder")
+    return value
+
+
 class CardPart(BaseModel):
     """Base of all parts of a card: frozen, and no unknown keys."""
 
@@ -71,13 +77,26 @@ class Tabulation(CardPart):
     size_MB: float
 
 
+class CommitteeMember(CardPart):
+    """A further model of a committee: the name of its file beside the card, and its SHA-256."""
+
+    file: str
+    sha256: Digest
+
+    @field_validator("file")
+    @classmethod
+    def _beside_the_card(cls, value: str) -> str:
+        return _file_name(value)
+
+
 class PotentialCard(CardPart):
     """`card.yaml`: what a potential is, what it was made from and how far it can be trusted.
 
     `elements` is in the model's own order, `cutoff_A` in A, `file` the name of the model file beside the card. Of a
     MACE model, `head` is the one to use where it has several, `precision` the one to run it in, and
     `atomic_energies_eV` the energies of the free atoms (E0) that were taken off before training. `peer_errors` holds
-    the errors of other potentials, by name, on the same sets of frames.
+    the errors of other potentials, by name, on the same sets of frames. `committee` are further models of the same
+    training that differ by their seeds: simulations run with `file`, and the spread of all says how far to trust it.
     """
 
     schema_version: Literal[1] = 1
@@ -94,6 +113,7 @@ class PotentialCard(CardPart):
     training_data: TrainingData
     errors: tuple[SetErrors, ...] = ()
     peer_errors: dict[Name, tuple[SetErrors, ...]] = {}
+    committee: tuple[CommitteeMember, ...] = ()
     tabulation: Tabulation | None = None
     domain: Domain = Domain()
     limits: tuple[str, ...] = ()
@@ -104,9 +124,7 @@ class PotentialCard(CardPart):
     @field_validator("file")
     @classmethod
     def _beside_the_card(cls, value: str) -> str:
-        if Path(value).name != value or value in {"", ".", ".."}:
-            raise ValueError("must be the name of a file beside the card, without a folder")
-        return value
+        return _file_name(value)
 
     @field_validator("elements")
     @classmethod
@@ -119,6 +137,16 @@ class PotentialCard(CardPart):
     def _energies_of_its_elements(self) -> Self:
         if foreign := [element for element in self.atomic_energies_eV if element not in self.elements]:
             raise ValueError(f"atomic_energies_eV: {foreign[0]} is not among its elements, {', '.join(self.elements)}")
+        return self
+
+    @model_validator(mode="after")
+    def _different_models(self) -> Self:
+        for values in (
+            [self.file, *(m.file for m in self.committee)],
+            [self.sha256, *(m.sha256 for m in self.committee)],
+        ):
+            if twice := [value for value in values if values.count(value) > 1]:
+                raise ValueError(f"committee: {twice[0]} stands there twice; a committee is of models that differ")
         return self
 
 
@@ -158,6 +186,12 @@ class Potential:
     def sha256(self) -> str:
         """SHA-256 of :attr:`file`."""
         return self.card.sha256
+
+    @property
+    def models(self) -> dict[Path, str]:
+        """All model files with their SHA-256: :attr:`file`, then the others of the committee."""
+        others = {self.folder / member.file: member.sha256 for member in self.card.committee}
+        return {self.file: self.sha256, **others}
 
     def check_elements(self, elements: Iterable[str]) -> None:
         """Refuse elements that the potential does not know.

@@ -11,7 +11,7 @@ import shutil
 import warnings
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from difflib import get_close_matches
 from pathlib import Path
 
@@ -64,7 +64,7 @@ __all__ = [
 
 
 def read_potential(folder: Path) -> Potential:
-    """Read a potential's folder and check its file's SHA-256; the model is not loaded.
+    """Read a potential's folder and check the SHA-256 of its models; none is loaded.
 
     Raises
     ------
@@ -72,13 +72,13 @@ def read_potential(folder: Path) -> Potential:
         If the card is missing or wrong, or the model file is missing or not the one on the card.
     """
     potential = read_card(folder)
-    if not potential.file.is_file():
-        raise PotentialError(f"{folder / CARD_NAME}: file: {potential.card.file} is not in the folder")
-    if (digest := sha256_of(potential.file)) != potential.sha256:
-        raise PotentialError(
-            f"{potential.file} is not the file on its card: its SHA-256 begins {digest[:12]}, "
-            f"the card says {potential.sha256[:12]}"
-        )
+    for file, known in potential.models.items():
+        if not file.is_file():
+            raise PotentialError(f"{folder / CARD_NAME}: file: {file.name} is not in the folder")
+        if (digest := sha256_of(file)) != known:
+            raise PotentialError(
+                f"{file} is not the file on its card: its SHA-256 begins {digest[:12]}, the card says {known[:12]}"
+            )
     return potential
 
 
@@ -118,7 +118,7 @@ def load_potential(name_or_path: str | Path) -> Potential:
         raise PotentialError(f"potential {text!r} is not known{_nearest(text, known)}")
     potential = read_potential(folder)
     get_backend(potential.backend)
-    if not is_trusted(potential.sha256):
+    if not all(is_trusted(digest) for digest in potential.models.values()):
         raise PotentialError(
             f"potential {text!r} has not been accepted: a model file can run code, so look at where it comes from, "
             f"then `napos-lmp potentials add {folder}{' --trust' if get_backend(potential.backend).runs_code else ''}`"
@@ -130,7 +130,8 @@ def load_potential(name_or_path: str | Path) -> Potential:
 class Offer:
     """What would be accepted: one model file, the card that comes with it, and what it would do when loaded.
 
-    `contents` are the names in the pickle of a back-end whose models run code; None for other models.
+    `contents` are the names in the pickle of a back-end whose models run code; None for other models. `others` are the
+    further models of a committee.
     """
 
     file: Path
@@ -139,6 +140,7 @@ class Offer:
     card: PotentialCard | None
     backend: str
     contents: PickleContents | None
+    others: tuple[Offer, ...] = ()
 
     @property
     def runs_code(self) -> bool:
@@ -165,7 +167,7 @@ class Offer:
             )
             if not self.contents.complete:
                 lines.append("its pickle could not be read to the end: more may be in it")
-        return lines
+        return lines + [sentence for other in self.others for sentence in other.sentences]
 
 
 def look_at(source: Path) -> Offer:
@@ -176,16 +178,18 @@ def look_at(source: Path) -> Offer:
     PotentialError
         If there is no such folder or file, or its card is wrong.
     """
-    card = None
     if source.is_dir():
         potential = read_potential(source)
-        card, file, backend = potential.card, potential.file, potential.backend
-    elif source.is_file():
-        file, backend = source, backend_of(source)
-    else:
+        first, *others = (_offer(file, potential.backend) for file in potential.models)
+        return replace(first, card=potential.card, others=tuple(others))
+    if not source.is_file():
         raise PotentialError(f"model file {source} does not exist")
+    return _offer(source, backend_of(source))
+
+
+def _offer(file: Path, backend: str) -> Offer:
     contents = pickle_contents(file) if get_backend(backend).runs_code else None
-    return Offer(file, file.stat().st_size, sha256_of(file), card, backend, contents)
+    return Offer(file, file.stat().st_size, sha256_of(file), None, backend, contents)
 
 
 def backend_of(file: Path) -> str:
@@ -213,7 +217,7 @@ def add_potential(folder: Path, *, trust: bool = False) -> Potential:
     """
     potential = read_potential(folder)
     _require_trust(potential.file, potential.backend, trust)
-    with _new_home(potential.name) as target, accepting(potential.sha256):
+    with _new_home(potential.name) as target, accepting(*potential.models.values()):
         for item in sorted(folder.iterdir()):
             if item.is_file() and not item.name.startswith("."):
                 shutil.copyfile(item, target / item.name)
@@ -287,10 +291,15 @@ def _new_home(name: str) -> Iterator[Path]:
 
 
 def _compare_with_model(potential: Potential, backend: Backend) -> None:
-    elements, cutoff = backend.model_elements(potential.file), backend.model_cutoff(potential.file)
-    if elements != potential.elements:
-        raise PotentialError(
-            f"{CARD_NAME}: elements: {', '.join(potential.elements)} differ from the model's own, {', '.join(elements)}"
-        )
-    if abs(cutoff - potential.cutoff) > 1e-6:
-        raise PotentialError(f"{CARD_NAME}: cutoff_A: {potential.cutoff:g} differs from the model's own, {cutoff:g}")
+    """Refuse a card that says something else of its models than they do."""
+    for file in potential.models:
+        elements, cutoff = backend.model_elements(file), backend.model_cutoff(file)
+        if elements != potential.elements:
+            listed = ", ".join(potential.elements)
+            raise PotentialError(
+                f"{CARD_NAME}: elements: {listed} differ from those of {file.name}, {', '.join(elements)}"
+            )
+        if abs(cutoff - potential.cutoff) > 1e-6:
+            raise PotentialError(
+                f"{CARD_NAME}: cutoff_A: {potential.cutoff:g} differs from that of {file.name}, {cutoff:g}"
+            )

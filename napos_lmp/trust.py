@@ -57,13 +57,14 @@ def trusted_bytes(file: Path) -> bytes:
 
 
 @contextmanager
-def accepting(sha256: str) -> Iterator[None]:
-    """Trust a file inside the block, in this process: one that is being added, or that this program has just made."""
-    _accepted_now.append(sha256)
+def accepting(*digests: str) -> Iterator[None]:
+    """Trust files inside the block, in this process: such that are being added, or that this program has just made."""
+    _accepted_now.extend(digests)
     try:
         yield
     finally:
-        _accepted_now.remove(sha256)
+        for digest in digests:
+            _accepted_now.remove(digest)
 
 
 def record_export(sha256: str, source_sha256: str, made_by: str) -> None:
@@ -79,7 +80,7 @@ def _accepted_digests() -> set[str]:
     digests = set(_accepted_now)
     for folder in accepted_folders():
         try:
-            digests.add(read_card(folder).sha256)
+            digests.update(read_card(folder).models.values())
         except PotentialError:
             continue
     return digests

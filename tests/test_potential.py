@@ -91,8 +91,8 @@ def test_name_of_a_shipped_potential_is_taken(tmp_path: Path, home: Path):
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"elements": ["P", "Na", "S", "O"]}, "elements: P, Na, S, O differ from the model's own, Na, P, S, O"),
-        ({"cutoff_A": 5.5}, "cutoff_A: 5.5 differs from the model's own, 6"),
+        ({"elements": ["P", "Na", "S", "O"]}, "elements: P, Na, S, O differ from those of model.pth, Na, P, S, O"),
+        ({"cutoff_A": 5.5}, "cutoff_A: 5.5 differs from that of model.pth, 6"),
         ({"backend": "depmd"}, r"backend 'depmd' is not known \(did you mean 'deepmd'\?\)"),
         ({"file": "../model.pth"}, "must be the name of a file beside the card"),
         ({"elements": ["Na", "Na"]}, "names an element twice"),

@@ -1,12 +1,17 @@
 """Several potentials from one file: what follows from a plan, what is refused, and both families carried through."""
 
+import shutil
+from dataclasses import replace
+
 import ase.io
 import numpy as np
 import pytest
 import yaml
 from test_training import ELEMENTS, SUBSET
 
-from napos_lmp.errors import TrainingError
+from napos_lmp.errors import PotentialError, TrainingError
+from napos_lmp.potential import add_potential, is_trusted, load_potential, look_at
+from napos_lmp.training.committee import write_committee
 from napos_lmp.training.plan import read_plan, train_plan
 
 SHIFTS = {"Na": -40.0, "P": -90.0, "S": -60.0, "O": -75.0}
@@ -88,8 +93,10 @@ def test_bad_plans_are_one_sentence_before_anything_is_written(tmp_path, changes
     assert not (tmp_path / "runs").exists()
 
 
-def test_both_families_carry_over_to_labels_of_another_zero(tmp_path):
+@pytest.mark.slow
+def test_both_families_carry_over_to_labels_of_another_zero(tmp_path, monkeypatch):
     """Labels whose energies differ by tens of eV an atom: the energies of the elements are shifted, not learned."""
+    monkeypatch.setenv("NAPOS_LMP_HOME", str(tmp_path / "HOME"))
     frames = ase.io.read(SUBSET, ":")
     for atoms in frames:
         atoms.calc.results["energy"] += sum(SHIFTS[symbol] for symbol in atoms.get_chemical_symbols())
@@ -100,23 +107,57 @@ def test_both_families_carry_over_to_labels_of_another_zero(tmp_path):
         told.append(name)
         return lambda state: None
 
-    plan = write_plan(tmp_path, data=["shifted.extxyz"], models=[DEEPMD, MACE])
+    plan = write_plan(tmp_path, data=["shifted.extxyz"], models=[DEEPMD | {"members": 2}, MACE])
     results = train_plan(plan, progress)
+    stages = [("tiny-deepmd", 1), ("tiny-deepmd", 2), ("tiny-mace", 1)]
     assert told == [
-        f"{name}/member-1/{stage} ({number}/4)"
-        for number, (name, stage) in enumerate(
-            [(name, stage) for name in ("tiny-deepmd", "tiny-mace") for stage in ("pretrain", "train")], start=1
-        )
+        f"{name}/member-{member}/{stage} ({2 * k + place}/6)"
+        for k, (name, member) in enumerate(stages)
+        for place, stage in enumerate(("pretrain", "train"), start=1)
     ]
-    for name in ("tiny-deepmd", "tiny-mace"):
-        (result,) = results[name]
+    for result in results:
         card = result.potential.card
         assert card.training_data.level_of_theory == "shifted"
         (errors,) = [row for row in card.errors if row.set == "validation"]
         assert errors.energy_meV_per_atom.rmse < 2000
         assert np.isfinite(errors.force_meV_per_A.rmse)
-    before = {path: path.stat().st_mtime_ns for path in (tmp_path / "runs").rglob("*") if path.is_file()}
-    again = train_plan(plan, progress)
-    assert again["tiny-mace"][0].folder == results["tiny-mace"][0].folder
-    kept = {path: path.stat().st_mtime_ns for path in before if path.name in ("card.yaml", "model.pth", "mace.model")}
-    assert kept.items() <= before.items()
+    committee, alone = (result.potential for result in results)
+    assert alone.card.committee == ()
+    assert committee.card.description == "as small as it gets"
+    assert [path.name for path in committee.models] == ["model.pth", "model-2.pth"]
+    assert list(committee.models.values()) == [member.potential.sha256 for member in results[0].members]
+    made = {path: path.stat().st_mtime_ns for path in (tmp_path / "runs").rglob("*.pth")}
+    assert train_plan(plan, progress) == [
+        type(result)(result.potential, tuple(replace(member, resumed_from=None) for member in result.members))
+        for result in results
+    ]
+    assert {path: path.stat().st_mtime_ns for path in made} == made
+    check_committee(committee, tmp_path)
+
+
+def check_committee(committee, tmp_path):
+    """Accepted as a whole, and only if every member is the one on the card."""
+    with pytest.raises(PotentialError, match="has not been accepted"):
+        load_potential(committee.folder)
+    offer = look_at(committee.folder)
+    assert [part.file.name for part in (offer, *offer.others)] == ["model.pth", "model-2.pth"]
+    assert any("model-2.pth" in sentence for sentence in offer.sentences)
+    changed = tmp_path / "changed"
+    shutil.copytree(committee.folder, changed)
+    (changed / "model-2.pth").write_bytes((changed / "model.pth").read_bytes())
+    with pytest.raises(PotentialError, match=r"model-2\.pth is not the file on its card"):
+        add_potential(changed)
+    (changed / "model-2.pth").unlink()
+    with pytest.raises(PotentialError, match=r"model-2\.pth is not in the folder"):
+        add_potential(changed)
+    added = add_potential(committee.folder)
+    assert load_potential("tiny-deepmd").models.keys() == added.models.keys()
+    assert is_trusted(committee.card.committee[0].sha256)
+    with pytest.raises(TrainingError, match="a committee needs at least two members; 1 was given"):
+        write_committee(tmp_path / "one", [committee], "alone")
+    with pytest.raises(TrainingError, match="holds a model that another member has, too"):
+        write_committee(tmp_path / "one", [committee, committee], "twice the same")
+    other = replace(committee, card=committee.card.model_copy(update={"cutoff_A": 5.0}))
+    with pytest.raises(TrainingError, match="in its cutoff_A: it is of no committee"):
+        write_committee(tmp_path / "one", [committee, other], "unlike")
+    assert not (tmp_path / "one").exists()

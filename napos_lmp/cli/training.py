@@ -10,6 +10,7 @@ import typer
 from napos_lmp.cli.output import Json, print_json
 
 if TYPE_CHECKING:
+    from napos_lmp.card import Potential
     from napos_lmp.training.outcome import TrainingResult
 
 train = typer.Typer(help="Train potentials from labelled frames.", no_args_is_help=True)
@@ -62,15 +63,14 @@ def train_models(
         results = train_plan(plan, progress, trust=trust, message=_say)
     if as_json:
         print_json(
-            {
-                name: [{"folder": each.folder, "card": each.potential.card.model_dump(mode="json")} for each in members]
-                for name, members in results.items()
-            }
+            [
+                {"folder": result.potential.folder, "card": result.potential.card.model_dump(mode="json")}
+                for result in results
+            ]
         )
         return
-    for members in results.values():
-        for result in members:
-            _print_result(result, as_json=False)
+    for result in results:
+        _print_potential(result.potential)
 
 
 def _say(sentence: str) -> None:
@@ -78,10 +78,14 @@ def _say(sentence: str) -> None:
 
 
 def _print_result(result: TrainingResult, as_json: bool) -> None:
-    card = result.potential.card
     if as_json:
-        print_json({"folder": result.folder, "card": card.model_dump(mode="json")})
-        return
+        print_json({"folder": result.folder, "card": result.potential.card.model_dump(mode="json")})
+    else:
+        _print_potential(result.potential)
+
+
+def _print_potential(potential: Potential) -> None:
+    card = potential.card
     for name, rows in (("", card.errors), *card.peer_errors.items()):
         for errors in rows:
             typer.echo(
@@ -89,5 +93,7 @@ def _print_result(result: TrainingResult, as_json: bool) -> None:
                 f"energy {errors.energy_meV_per_atom.rmse:.1f} meV/atom, "
                 f"force {errors.force_meV_per_A.rmse:.0f} meV/A (RMSE)"
             )
-    add = f"napos-lmp potentials add {result.folder}" + (" --trust" if card.backend == "mliap" else "")
-    typer.echo(f"the potential is in {result.folder}; use it after `{add}`")
+    if card.committee:
+        typer.echo(f"a committee of {1 + len(card.committee)}; the errors are those of the first")
+    add = f"napos-lmp potentials add {potential.folder}" + (" --trust" if card.backend == "mliap" else "")
+    typer.echo(f"the potential is in {potential.folder}; use it after `{add}`")

@@ -7,6 +7,7 @@ other by the family's own trainer; so each can be interrupted, goes on, and can 
 from __future__ import annotations
 
 import os
+import shutil
 from collections.abc import Callable
 from contextlib import nullcontext
 from dataclasses import dataclass
@@ -15,9 +16,11 @@ from typing import Any, Literal, Self
 
 from pydantic import Field, field_validator, model_validator
 
-from napos_lmp.card import Element, Name
+from napos_lmp.card import Element, Name, Potential, read_card
 from napos_lmp.errors import TrainingError
 from napos_lmp.files import write_text
+from napos_lmp.potential import read_potential
+from napos_lmp.training.committee import write_committee
 from napos_lmp.training.config import ConfigPart, Split, TrainingConfig
 from napos_lmp.training.deepmd import train_deepmd
 from napos_lmp.training.deepmd_config import DeepmdConfig
@@ -99,6 +102,14 @@ class PlannedTraining:
     start: Path | None = None
 
 
+@dataclass(frozen=True)
+class PlannedResult:
+    """What became of one model of a plan: its potential, with a committee if it has members, and their trainings."""
+
+    potential: Potential
+    members: tuple[TrainingResult, ...]
+
+
 def read_plan(path: Path) -> tuple[TrainingPlan, list[PlannedTraining]]:
     """Read a plan, and check every training that follows from it.
 
@@ -132,7 +143,7 @@ def train_plan(
     *,
     trust: bool = False,
     message: Callable[[str], None] | None = None,
-) -> dict[str, list[TrainingResult]]:
+) -> list[PlannedResult]:
     """Train all that a plan asks for; what is trained is kept, and what was interrupted goes on.
 
     Parameters
@@ -147,7 +158,7 @@ def train_plan(
     Returns
     -------
     results
-        By the name of the potential: its members' results, in the order of their numbers.
+        Of each model of the plan.
 
     Raises
     ------
@@ -166,11 +177,23 @@ def train_plan(
             continue
         with accepting(finished[training.start].potential.sha256) if training.start else nullcontext():
             finished[training.file] = train_mace(training.file, show, trust=trust, message=message)
-    last = {training.file.parent: training.file for training in trainings}
-    results: dict[str, list[TrainingResult]] = {}
-    for folder, file in last.items():
-        results.setdefault(folder.parent.name, []).append(finished[file])
-    return results
+    return [_gathered(path, plan, model, finished) for model in plan.models]
+
+
+def _gathered(
+    path: Path, plan: TrainingPlan, model: PlannedModel, finished: dict[Path, TrainingResult]
+) -> PlannedResult:
+    folder = path.resolve().parent / plan.output / model.name
+    members = [finished[folder / f"member-{number}" / "train.yaml"] for number in range(1, model.members + 1)]
+    if model.members == 1:
+        return PlannedResult(members[0].potential, tuple(members))
+    target = folder / "committee"
+    digests = [member.potential.sha256 for member in members]
+    if not target.is_dir() or list(read_card(target).models.values()) != digests:
+        if target.is_dir():
+            shutil.rmtree(target)
+        write_committee(target, [member.potential for member in members], model.description)
+    return PlannedResult(read_potential(target), tuple(members))
 
 
 def _trainings(
