@@ -135,12 +135,14 @@ def read_study_index(out: Path) -> StudyIndex:
 
 
 def deck_folders(folders: Iterable[Path]) -> list[Path]:
-    """Decks named one by one or by the folders of their studies, each once.
+    """Decks named one by one, by the folders of their studies or by folders that hold decks, each once.
+
+    Decks of a study come in its order, those of another folder behind the decks that they start from.
 
     Raises
     ------
     StudyError
-        If a folder is neither a deck nor a study.
+        If a folder is neither a deck nor a study and holds none.
     """
     found: dict[Path, None] = {}
     for folder in folders:
@@ -148,9 +150,40 @@ def deck_folders(folders: Iterable[Path]) -> list[Path]:
             found[folder] = None
         elif (folder / INDEX_NAME).is_file():
             found.update((folder / deck.path, None) for deck in read_study_index(folder).decks)
+        elif below := decks_below(folder):
+            found.update(dict.fromkeys(below))
         else:
-            raise StudyError(f"{folder} is neither a deck nor a study: it has no {MANIFEST_NAME} and no {INDEX_NAME}")
+            raise StudyError(
+                f"{folder} is neither a deck nor a study, and holds none: no {MANIFEST_NAME} or {INDEX_NAME} is in it"
+            )
     return list(found)
+
+
+def decks_below(folder: Path) -> list[Path]:
+    """Decks somewhere in a folder, each behind the deck that it starts from; folders with a leading dot are left out.
+
+    Raises
+    ------
+    DeckError
+        If a manifest is damaged.
+    """
+    waiting = {
+        path.parent.resolve(): path.parent
+        for path in sorted(folder.rglob(MANIFEST_NAME))
+        if not any(part.startswith(".") for part in path.relative_to(folder).parts)
+    }
+    ordered: list[Path] = []
+
+    def place(deck: Path) -> None:
+        if (shown := waiting.pop(deck, None)) is None:
+            return
+        if (source := read_manifest(deck).structure.source_deck) is not None:
+            place((deck / source).resolve())
+        ordered.append(shown)
+
+    for deck in list(waiting):
+        place(deck)
+    return ordered
 
 
 @dataclass(frozen=True)

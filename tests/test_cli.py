@@ -1,6 +1,7 @@
 """The command line as a user meets it: real processes, exit statuses, one sentence for a mistake."""
 
 import json
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -84,6 +85,11 @@ def test_decks_of_a_study_are_listed_as_json_and_found_again(tmp_path):
     )
     listed = json.loads(napos("deck", "study.yaml", "--out", "decks", "--json", cwd=tmp_path).stdout)
     assert len(listed) == 2 * 3
+    assert [str(folder.relative_to(tmp_path)) for folder in deck_folders([tmp_path / "decks"])] == listed
+    below = tmp_path / "decks" / "NaPS3"
+    assert [str(folder.relative_to(tmp_path)) for folder in deck_folders([below])] == listed, "sources come first"
+    (tmp_path / "decks" / "study.json").unlink()
+    shutil.copytree(below, tmp_path / "decks" / ".cut" / "NaPS3")
     assert [str(folder.relative_to(tmp_path)) for folder in deck_folders([tmp_path / "decks"])] == listed
 
 

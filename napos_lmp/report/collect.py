@@ -26,7 +26,7 @@ from napos_lmp.errors import AnalysisError, CompositionError, DeckError, StudyEr
 from napos_lmp.files import sha256_of
 from napos_lmp.manifest import MANIFEST_NAME, Manifest, StageRecord, changed_files, read_manifest
 from napos_lmp.report.numbers import COMPOSITION, Number, combine
-from napos_lmp.study import INDEX_NAME, StudyIndex, read_study_index
+from napos_lmp.study import INDEX_NAME, StudyIndex, decks_below, read_study_index
 
 _BASES = {
     "peak": "g(r)", "cutoff": "g(r)", "expected_mean_n": COMPOSITION, "residual": "exact", "q_smallest": "box",
@@ -279,7 +279,7 @@ def collect_study(folder: Path) -> StudyView:
     if not folder.is_dir():
         raise StudyError(f"{folder} is no folder; give the folder of a study or of decks")
     index = read_study_index(folder) if (folder / INDEX_NAME).is_file() else None
-    found = sorted(path.parent for path in folder.rglob(MANIFEST_NAME) if not _hidden(path.relative_to(folder)))
+    found = decks_below(folder)
     planned = [(folder / deck.path).resolve() for deck in index.decks] if index else []
     paths = [path for path in planned if path in found] + [path for path in found if path not in planned]
     if not paths:
@@ -427,10 +427,6 @@ def _changed(path: Path, manifest: Manifest) -> list[str]:
     return [
         name for name in changed_files(path, manifest) if name != manifest.structure.file or (path / name).is_file()
     ]
-
-
-def _hidden(path: Path) -> bool:
-    return any(part.startswith(".") for part in path.parts)
 
 
 def _is_number(text: str) -> bool:
