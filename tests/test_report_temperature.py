@@ -1,5 +1,6 @@
 """Conductivity over temperature in the report: fits of several glasses, experiment beside them, and refusals."""
 
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -77,6 +78,20 @@ def test_conductivities_with_correlations_have_a_law_of_their_own():
     figure = next(block for block in temperature_blocks(glass) if isinstance(block, Figure))
     assert "Einstein-Helfand" in figure.svg
     assert "Green-Kubo" not in figure.svg
+
+
+def test_a_longer_run_without_a_value_does_not_hide_a_shorter_one_with_it():
+    def at_300(frames, **found):
+        deck = deck_at(300, 1, {})
+        quantity = Quantity(key="density", label="density", unit="g/cm^3", **found)
+        stage = deck.result.stages[0].model_copy(update={"quantities": (quantity,), "used_frames": frames})
+        return replace(deck, result=deck.result.model_copy(update={"stages": (stage,)}))
+
+    short, long = at_300(10, value=1.9, low=1.8, high=2.0), at_300(90, value=2.0, low=1.9, high=2.1)
+    refused = at_300(500, value=None, refused="no stage is at constant pressure")
+    for decks in ((short, long, refused), (refused, long, short)):
+        assert Glass("a", "a", "glass-1", decks).number("density", 300).value == 2.0
+    assert Glass("a", "a", "glass-1", (refused,)).number("density", 300).refused
 
 
 def test_experiment_lies_beside_the_simulation():

@@ -182,8 +182,8 @@ class Glass:
     def measurements(self, key: str) -> list[Measurement]:
         """Everything measured under a key, by rising temperature; one entry for each seed and temperature.
 
-        Where a seed has a temperature twice, the longer measurement counts; runs of one glass that differ in their
-        velocities count as one, by their mean. Units and shells that a measured network does not hold count as zero.
+        Where a seed has a temperature twice, the longer measurement that gave a value counts; runs of one glass that
+        differ in their velocities count as one, by their mean. Units and shells that a measured network does not hold count as zero.
         """
         found: dict[tuple[float, int], Measurement] = {}
         again: dict[tuple[float, int], list[Measurement]] = {}
@@ -196,7 +196,7 @@ class Glass:
                 measured = Measurement(deck, stage, stage.temperature_K, quantity)
                 if deck.repeats_velocities:
                     again.setdefault(place, []).append(measured)
-                elif place not in found or found[place].stage.used_frames < stage.used_frames:
+                elif place not in found or _weight(found[place]) < _weight(measured):
                     found[place] = measured
         for place, repeated in again.items():
             others = [found[place]] if place in found else []
@@ -294,6 +294,10 @@ def collect_study(folder: Path) -> StudyView:
     absent = tuple(path.relative_to(folder).as_posix() for path in planned if path not in views)
     title = index.name if index else folder.name
     return StudyView(folder, title, tuple(_glasses(groups)), absent, _series(index) if index else None)
+
+
+def _weight(measured: Measurement) -> tuple[bool, int]:
+    return measured.quantity.value is not None, measured.stage.used_frames
 
 
 def _one_glass(measured: list[Measurement]) -> Measurement:
