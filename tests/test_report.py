@@ -297,7 +297,7 @@ class TestGrouping:
             write_deck(tmp_path / protocol, melt_quench_stages(), protocol=protocol)
         write_deck(tmp_path / "hot", diffusion_stages(900), protocol="diffusion-0900K", source="../slow")
         glasses = {glass.label: [deck.name for deck in glass.decks] for glass in collect_study(tmp_path).glasses}
-        assert glasses == {"Na3PS4 (fast)": ["fast"], "Na3PS4 (slow)": ["hot", "slow"]}
+        assert glasses == {"Na3PS4 (fast)": ["fast"], "Na3PS4 (slow)": ["slow", "hot"]}, "sources come first"
 
     def test_index_gives_title_series_order_and_what_is_gone(self, study, tmp_path):
         copy = tmp_path / "study"

@@ -183,7 +183,8 @@ class Glass:
         """Everything measured under a key, by rising temperature; one entry for each seed and temperature.
 
         Where a seed has a temperature twice, the longer measurement that gave a value counts; runs of one glass that
-        differ in their velocities count as one, by their mean. Units and shells that a measured network does not hold count as zero.
+        differ in their velocities count as one, by their mean. Units and shells that a measured network does not hold
+        count as zero.
         """
         found: dict[tuple[float, int], Measurement] = {}
         again: dict[tuple[float, int], list[Measurement]] = {}

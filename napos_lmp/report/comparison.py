@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from napos_lmp.report.collect import Glass, StudyView
+from napos_lmp.report.figures.overview import against_composition, bars
+from napos_lmp.report.figures.transport import arrhenius
 from napos_lmp.report.glass import USUAL_BRIDGES, former_of, occurs
 from napos_lmp.report.html import Block, Figure, Section, Text, subscripted
 from napos_lmp.report.numbers import Number
-from napos_lmp.report.plots import against_composition, arrhenius, bars
 from napos_lmp.report.temperature import arrhenius_line, valued_points
 
 _MOST_BAR_GROUPS = 6

@@ -13,9 +13,9 @@ from napos_lmp.analysis.results import StageResult
 from napos_lmp.analysis.transport.size_convergence import SizeConvergence, SizeConvergenceResult, State
 from napos_lmp.errors import AnalysisError
 from napos_lmp.report.collect import DeckView, Glass, StudyView
+from napos_lmp.report.figures.transport import convergence
 from napos_lmp.report.html import Block, Figure, Heading, Section, Tabular, Text
 from napos_lmp.report.numbers import Cell, Number, Table
-from napos_lmp.report.plots import convergence
 
 _QUANTITIES = {"diffusion.Na": ("D(Na)", "cm^2/s", "cm²/s"), "conductivity": ("σ, Nernst-Einstein", "S/cm", "S/cm")}
 _A3_PER_CM3 = 1e24

@@ -7,10 +7,12 @@ from collections.abc import Iterable
 
 from napos_lmp.analysis.results import StageResult
 from napos_lmp.report.collect import DeckView, Glass
+from napos_lmp.report.figures.overview import ThermoStage, bars, thermo
+from napos_lmp.report.figures.structure import pair_functions
+from napos_lmp.report.figures.transport import Displacement, displacements
 from napos_lmp.report.html import Block, Figure, Heading, Section, Tabular, Text, subscripted
 from napos_lmp.report.mechanism import mechanism_blocks
 from napos_lmp.report.numbers import Cell, Number, Table
-from napos_lmp.report.plots import Displacement, ThermoStage, bars, displacements, pair_functions, thermo
 from napos_lmp.report.structure import (
     angle_blocks,
     environment_blocks,

@@ -9,10 +9,10 @@ import numpy as np
 
 from napos_lmp.analysis.results import StageResult
 from napos_lmp.report.collect import DeckView, Glass
+from napos_lmp.report.figures.motion import Band, departures, van_hove
+from napos_lmp.report.figures.style import Floats
 from napos_lmp.report.html import Block, Figure, Heading, Tabular, Text
 from napos_lmp.report.numbers import Cell, Table
-from napos_lmp.report.plots import Floats
-from napos_lmp.report.plots_motion import Band, departures, van_hove
 
 _LAG = re.compile(r"self_([\d.e+-]+)ps_1/A")
 _OVER_TEMPERATURE = {

@@ -7,10 +7,11 @@ from dataclasses import dataclass
 from typing import Any
 
 from napos_lmp.report.collect import Glass, StudyView
+from napos_lmp.report.figures.overview import bars
+from napos_lmp.report.figures.structure import PairCurve, pair_overlays
 from napos_lmp.report.glass import USUAL_BRIDGES, coldest_with, former_of, occurs
 from napos_lmp.report.html import Block, Figure, Heading, Section, Tabular, Text, subscripted
 from napos_lmp.report.numbers import INPUT, Cell, Number, Table
-from napos_lmp.report.plots import PairCurve, bars, pair_overlays
 from napos_lmp.report.provenance import exact
 from napos_lmp.report.temperature import activation_energy
 

@@ -9,9 +9,11 @@ import numpy as np
 
 from napos_lmp.analysis.results import StageResult
 from napos_lmp.report.collect import DeckView, Glass
+from napos_lmp.report.figures.overview import bars
+from napos_lmp.report.figures.structure import Curves, angle_distributions, scattering
+from napos_lmp.report.figures.style import Floats
 from napos_lmp.report.html import Block, Figure, Heading, Tabular, Text
 from napos_lmp.report.numbers import Cell, Number, Table
-from napos_lmp.report.plots import Curves, Floats, angle_distributions, bars, scattering
 
 _LEAST_GROUP = 1.0
 _MOST_GROUPS = 12

@@ -14,9 +14,9 @@ from napos_lmp.analysis.transport.vogel import TemperatureLaw, TemperatureLawRes
 from napos_lmp.errors import AnalysisError
 from napos_lmp.experiment import Reference, experiment_values, references_for
 from napos_lmp.report.collect import Glass
+from napos_lmp.report.figures.transport import arrhenius
 from napos_lmp.report.html import Block, Figure, Tabular, Text
 from napos_lmp.report.numbers import Cell, Number, Table
-from napos_lmp.report.plots import arrhenius
 
 Floats = NDArray[np.float64]
 

@@ -9,9 +9,9 @@ import numpy as np
 
 from napos_lmp.analysis.results import StageResult
 from napos_lmp.report.collect import DeckView, Glass
+from napos_lmp.report.figures.vibration import Curve, orientations, vibrations
 from napos_lmp.report.html import Block, Figure, Heading, Tabular, Text
 from napos_lmp.report.numbers import Cell, Table
-from napos_lmp.report.plots_vibration import Curve, orientations, vibrations
 
 _DENSITY = re.compile(r"g_(?!error_)(.+)_1/THz")
 _CORRELATION = re.compile(r"vacf_(?!error_)(.+)")

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from itertools import cycle
 from typing import Any
 
-from napos_lmp.report.plots import ELEMENT_COLOURS, INK, OKABE_ITO, WIDTH, Floats, svg_of
+from napos_lmp.report.figures.style import ELEMENT_COLOURS, INK, OKABE_ITO, WIDTH, Floats, svg_of
 
 WAVENUMBERS_PER_THZ = 33.35640952
 

@@ -1,4 +1,4 @@
-"""The figures of the report that show how ions move; in the style of :mod:`napos_lmp.report.plots`."""
+"""Figures of how ions move, as SVG text."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from napos_lmp.report.plots import OKABE_ITO, WIDTH, Floats, svg_of
+from napos_lmp.report.figures.style import OKABE_ITO, WIDTH, Floats, svg_of
 
 
 @dataclass(frozen=True)

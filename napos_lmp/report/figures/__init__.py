@@ -1,0 +1,1 @@
+"""The figures of the report, each a function that returns an SVG document as text."""
