@@ -13,6 +13,7 @@ from napos_lmp.analysis.base import Floats, Integers, checked_frames
 from napos_lmp.analysis.network.bonds import BondGraph, NetworkAtoms
 from napos_lmp.analysis.network.network import NetworkMeasurement
 from napos_lmp.analysis.pairs.cutoffs import Cutoff
+from napos_lmp.analysis.transport.unwrapped import uniform_interval
 from napos_lmp.errors import AnalysisError
 
 Key = tuple[bytes, bytes]
@@ -130,14 +131,7 @@ class GroupHistories(NetworkMeasurement[_Sample, GroupHistory]):
         self._frames = checked_frames(trajectory, start, stop, step)
         if len(self._frames) < 10:
             raise AnalysisError(f"{len(self._frames)} frames are too few to follow groups; 10 are the least")
-        times = np.array([trajectory[frame].time for frame in self._frames])
-        intervals = np.diff(times)
-        self._interval = float((times[-1] - times[0]) / (len(times) - 1))
-        if not self._interval > 0 or np.any(np.abs(intervals - self._interval) > 1e-3 * self._interval):
-            raise AnalysisError(
-                f"frames are not uniform in time: {intervals.min():g} to {intervals.max():g} ps apart; choose a "
-                "stretch without a hole"
-            )
+        self._interval = uniform_interval(np.array([trajectory[frame].time for frame in self._frames]))
         return super().run(start, stop, step, workers)
 
     def reader(self, atoms: NetworkAtoms) -> _Reader:

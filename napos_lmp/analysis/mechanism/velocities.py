@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from napos_lmp.analysis.base import Floats, checked_atoms, checked_frames
 from napos_lmp.analysis.transport.msd import MeanSquareDisplacement, Tracks
+from napos_lmp.analysis.transport.unwrapped import uniform_interval
 from napos_lmp.errors import AnalysisError
 
 HIGHEST = {"H": 130.0, "C": 90.0, "N": 90.0, "B": 45.0, "O": 42.0, "F": 40.0}
@@ -133,7 +134,7 @@ def read_velocities(
     if not limit > 0:
         raise AnalysisError(f"highest is {limit:g} THz; it must be above 0")
     written = getattr(atoms.atoms.universe.trajectory[frames[0]], "has_velocities", False)
-    interval = _interval(atoms.atoms.universe.trajectory, frames)
+    interval = uniform_interval(np.array([atoms.atoms.universe.trajectory[frame].time for frame in frames]))
     _refuse_coarse(interval, limit, atoms.elements)
     displacements = None
     try:
@@ -167,21 +168,6 @@ def read_velocities(
 def highest_frequency(elements: tuple[str, ...]) -> float:
     """Frequency in THz above which a compound of these elements does not vibrate."""
     return max(HIGHEST.get(element, HIGHEST_OF_OTHERS) for element in elements)
-
-
-def _interval(trajectory: Any, frames: range) -> float:
-    times = np.array([trajectory[frame].time for frame in frames])
-    intervals = np.diff(times)
-    interval = float(np.median(intervals))
-    if not interval > 0:
-        raise AnalysisError(f"the times of the frames do not rise: the first are {times[:3].tolist()} ps")
-    if np.any(uneven := np.abs(intervals - interval) > 1e-3 * interval):
-        k = int(np.argmax(uneven))
-        raise AnalysisError(
-            f"frames are not uniform in time: {interval:g} ps apart, but {intervals[k]:g} ps between frames {k} and "
-            f"{k + 1} of those used; choose a stretch without a hole"
-        )
-    return float((times[-1] - times[0]) / (len(times) - 1))
 
 
 def _refuse_coarse(interval: float, highest: float, elements: tuple[str, ...]) -> None:

@@ -23,6 +23,7 @@ from napos_lmp.analysis.base import (
 from napos_lmp.analysis.compiled import compiled
 from napos_lmp.analysis.transport import displacement_loops as loops
 from napos_lmp.analysis.transport.drift import Reference, SpeciesDisplacements, check_reference, drift_weights
+from napos_lmp.analysis.transport.unwrapped import BoxJumps, uniform_interval, volume_drift_of
 from napos_lmp.errors import AnalysisError
 
 MAXIMUM_VOLUME_DRIFT = 0.05
@@ -285,9 +286,9 @@ class MeanSquareDisplacement:
                 f"{len(self._frames)} frames are too few for a mean-square displacement; 3 are the least"
             )
         fractions, first, sums, cells, times = self._read()
-        interval = _uniform_interval(times)
+        interval = uniform_interval(times)
         volumes = np.linalg.det(cells)
-        drift = _volume_drift(volumes)
+        drift = volume_drift_of(volumes)
         constant = bool(np.allclose(cells, cells[0], rtol=1e-5, atol=1e-5))
         if drift > MAXIMUM_VOLUME_DRIFT:
             raise AnalysisError(
@@ -351,7 +352,7 @@ class MeanSquareDisplacement:
         weights = np.zeros(everything.n_atoms) if self._weights is None else self._weights
         follow, take = compiled(loops.follow), compiled(loops.take)
         places = moved = first = np.empty((3, 0))
-        jumps = _Jumps()
+        jumps = BoxJumps()
         for k, ts in enumerate(trajectory[self._frames.start : _stop(self._frames) : self._frames.step]):
             times[k] = ts.time
             if boxed:
@@ -370,54 +371,12 @@ class MeanSquareDisplacement:
         return fractions, first, sums, cells, times
 
 
-class _Jumps:
-    """Moves between neighbouring frames, in fractions of the box, that tell wrapped from unwrapped positions.
-
-    An atom put back into the box moves by nearly a whole box length. Real motion over so long a way would show even
-    more moves of about half a box length, and would in time leave the box.
-    """
-
-    def __init__(self) -> None:
-        self.counts = np.zeros(3, dtype=np.int64)
-        self.low, self.high = np.full(3, np.inf), np.full(3, -np.inf)
-
-    def refuse_wrapped(self) -> None:
-        whole, half, far = self.counts.tolist()
-        stays_inside = far > 0 and bool(np.all(self.high - self.low < 1.02))
-        if whole > half or stays_inside:
-            raise AnalysisError(
-                f"positions are wrapped: {far} moves between neighbouring frames are about a box length; "
-                "write them unwrapped ('dump_modify ID unwrap yes' for a LAMMPS dcd dump, columns xu yu zu for a text "
-                "dump), or add the transformation NoJump of MDAnalysis to the trajectory"
-            )
-
-
 def _grid_of(n_frames: int) -> Integers:
     return np.unique(np.geomspace(1, n_frames - 1, _GRID_LAGS).round().astype(np.int64))
 
 
 def _stop(frames: range) -> int:
     return frames[-1] + 1
-
-
-def _uniform_interval(times: Floats) -> float:
-    intervals = np.diff(times)
-    interval = float(np.median(intervals))
-    if interval <= 0:
-        raise AnalysisError(f"the times of the frames do not rise: the first are {times[:3].tolist()} ps")
-    uneven = np.flatnonzero(np.abs(intervals - interval) > 1e-3 * interval)
-    if len(uneven):
-        k = int(uneven[0])
-        raise AnalysisError(
-            f"frames are not uniform in time: {interval:g} ps apart, but {intervals[k]:g} ps between frames {k} and "
-            f"{k + 1} of those used; choose a stretch without a hole"
-        )
-    return float((times[-1] - times[0]) / (len(times) - 1))
-
-
-def _volume_drift(volumes: Floats) -> float:
-    time = np.linspace(-0.5, 0.5, len(volumes))
-    return abs(float(time @ volumes / (time @ time))) / float(volumes.mean())
 
 
 def _chunks(n_atoms: int, bytes_per_atom: int) -> list[tuple[int, int]]:
