@@ -81,6 +81,8 @@ def test_every_stage_of_every_member_follows(tmp_path):
             {"models": [MACE | {"settings": {"epochs": 1, "foundation": "x"}}]},
             "the stage before gives it, leave it out",
         ),
+        ({"models": [MACE | {"settings": {"epochs": 1, "data": ["x"]}}]}, "models.0.settings.data: the plan says it"),
+        ({"models": [MACE | {"pretrain": {"epochs": 1, "seed": 3}}]}, "models.0.pretrain.seed: the plan says it for"),
         ({"models": [MACE | {"members": 0}]}, "members"),
         ({"models": [MACE | {"family": "nequip"}]}, "family"),
         ({"data": ["nowhere.extxyz"]}, "data: .*nowhere.extxyz does not exist"),

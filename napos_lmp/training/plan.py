@@ -201,14 +201,13 @@ def _trainings(
 ) -> list[PlannedTraining]:
     """Stages of one member."""
     if plan.pretrain is None or model.pretrain is None:
-        config = _config(plan, plan, model, model.settings, member, base, folder, "train")
+        config = _config(plan, plan, model, model.settings, member, base, folder, "train", f"{where}.settings")
         return [_checked(model, folder / "train.yaml", config, f"{where}.settings")]
-    first = _config(plan, plan.pretrain, model, model.pretrain, member, base, folder, "pretrain")
+    first = _config(plan, plan.pretrain, model, model.pretrain, member, base, folder, "pretrain", f"{where}.pretrain")
     before = _checked(model, folder / "pretrain.yaml", first, f"{where}.pretrain")
-    settings = dict(model.settings)
-    if given := [key for key in _STARTS if key in settings]:
+    if given := [key for key in _STARTS if key in model.settings]:
         raise TrainingError(f"{where}.settings.{given[0]}: the stage before gives it, leave it out")
-    second = _config(plan, plan, model, settings, member, base, folder, "train")
+    second = _config(plan, plan, model, model.settings, member, base, folder, "train", f"{where}.settings")
     if model.family == "deepmd":
         second["finetune"] = f"pretrain/model.ckpt-{first['steps']}.pt"
         second.setdefault("model", first.get("model", {}))
@@ -226,6 +225,7 @@ def _config(
     base: Path,
     folder: Path,
     stage: str,
+    where: str,
 ) -> dict[str, Any]:
     """Training file of one stage; paths relative to the member's folder."""
 
@@ -234,7 +234,7 @@ def _config(
 
     files = {key: moved(Path(settings[key])) for key in _STARTS if (base / str(settings.get(key, ""))).is_file()}
     said = f", member {member} of {model.members}" if model.members > 1 else ""
-    return {
+    common = {
         "name": model.name,
         "description": model.description + said,
         "elements": list(plan.elements),
@@ -246,9 +246,10 @@ def _config(
         **labels.model_dump(mode="json", include={"level_of_theory", "split", "force_cap_eV_A"}),
         "data": [moved(path) for path in labels.data],
         "test": [moved(path) for path in labels.test],
-        **settings,
-        **files,
     }
+    if given := [key for key in common if key in settings]:
+        raise TrainingError(f"{where}.{given[0]}: the plan says it for all stages and members, leave it out")
+    return common | settings | files
 
 
 def _checked(
