@@ -5,6 +5,7 @@ import sys
 import numpy as np
 import pytest
 
+from napos_lmp.analysis.structure import StructureOptions
 from napos_lmp.analysis.trajectory import analyse_trajectory
 from napos_lmp.analysis.transport.msd import MeanSquareDisplacement
 from napos_lmp.bare_trajectory import open_trajectory
@@ -135,6 +136,14 @@ def test_charges_of_the_user(walkers):
         analyse_trajectory(walkers, **ASKED, charges={"Na": 1, "S": -1})
     with pytest.raises(AnalysisError, match="species 'S' has no charge"):
         analyse_trajectory(walkers, **ASKED, charges={"Na": 1})
+
+
+def test_options_of_the_network_hold_for_the_motion_too(walkers):
+    """S walks with nothing here, but a bond may be declared: groups are then followed by it, and only then."""
+    options = StructureOptions(formers=["Na"], anions=["S"], cutoffs={"Na-S": 2.5})
+    without, declared = (analyse_trajectory(walkers, **ASKED, options=each) for each in (None, options))
+    assert "former" in without.result.refusals["rotation"]
+    assert "former" not in declared.result.refusals.get("rotation", "")
 
 
 def test_a_hole_in_the_frames(walkers):

@@ -6,6 +6,7 @@ from universes import universe_of
 
 from napos_lmp.analysis.mechanism.jump_environment import JumpEnvironment
 from napos_lmp.analysis.mechanism.jumps import Jumps
+from napos_lmp.analysis.network.network import Network
 from napos_lmp.analysis.quantities.jumps import measure_mechanism
 from napos_lmp.analysis.transport.msd import MeanSquareDisplacement
 from napos_lmp.errors import AnalysisError
@@ -103,6 +104,20 @@ def test_a_stage_has_the_surroundings_among_its_quantities():
     assert quantities["exit.before.Na.O.terminal"].value == pytest.approx(1 / 12, abs=0.05)
     assert set(found.tables) == {"van_hove", "jumps", "jump_lengths", "residence", "jump_environment"}
     assert quantities["van_hove.refilled.Na"].value > 0
+
+
+def test_a_network_brings_its_own_bonds():
+    universe = hoppers_among_anions(0, ions=20, frames=400)
+    jumps = Jumps(MeanSquareDisplacement(universe, reference="none").run()).run()
+    ends = {name: value for name, value in CUTOFFS.items() if name.startswith("Na-")}
+    bonds = {name: value for name, value in CUTOFFS.items() if name not in ends}
+    given = JumpEnvironment(Network(universe, cutoffs=bonds), jumps, cutoffs=ends).run(workers=1)
+    named = JumpEnvironment(universe, jumps, cutoffs=CUTOFFS).run(workers=1)
+    assert {key: str(value) for key, value in given.columns().items()} == {
+        key: str(value) for key, value in named.columns().items()
+    }
+    with pytest.raises(AnalysisError, match=f"cutoff {next(iter(bonds))} belongs to the Network that was given"):
+        JumpEnvironment(Network(universe, cutoffs=bonds), jumps, cutoffs=CUTOFFS)
 
 
 def test_few_jumps_and_bad_cutoffs_are_refused():

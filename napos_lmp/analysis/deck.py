@@ -22,6 +22,7 @@ from napos_lmp.analysis.base import Result
 from napos_lmp.analysis.findings import Findings
 from napos_lmp.analysis.frames import checked_workers
 from napos_lmp.analysis.motion import MOBILE, measure_motion
+from napos_lmp.analysis.network.network import Network
 from napos_lmp.analysis.quantities.response import elastic_quantities, thermal_quantities
 from napos_lmp.analysis.quantities.shared import refused
 from napos_lmp.analysis.quantities.vibrations import measure_vibrations
@@ -39,7 +40,7 @@ from napos_lmp.analysis.results import (
     read_deck_result,
     write_result,
 )
-from napos_lmp.analysis.structure import StructureOptions, measure_structure
+from napos_lmp.analysis.structure import StructureOptions, measure_structure, measured_network
 from napos_lmp.analysis.transport.conductivity import checked_charges
 from napos_lmp.currents import VelocitySums
 from napos_lmp.errors import AnalysisError, NaposError
@@ -196,6 +197,7 @@ class _DeckAnalysis:
         for record in self._manifest.stages:
             if record.kind == "vibrate":
                 self._measure_vibrations(record)
+                continue
             if record.kind not in _STEADY or record.temperature_start_K != record.temperature_stop_K:
                 continue
             draft = _StageDraft(record)
@@ -319,22 +321,20 @@ class _DeckAnalysis:
             draft.refusals["structure"] = str(error)
             return
         draft.facts["used_frames"] = len(universe.trajectory)
-        self._measure_structure(draft, universe)
+        name, options = draft.record.name, StructureOptions(workers=self._workers)
+        found = measure_structure(universe, options, lambda what: self._progress(f"{name}: {what}"))
+        self._keep(draft, found)
         if draft.record.kind == "produce":
-            self._measure_motion(draft, universe)
+            self._measure_motion(draft, universe, measured_network(universe, options, found))
 
-    def _measure_structure(self, draft: _StageDraft, universe: Any) -> None:
-        name = draft.record.name
-        options = StructureOptions(workers=self._workers)
-        self._keep(draft, measure_structure(universe, options, lambda what: self._progress(f"{name}: {what}")))
-
-    def _measure_motion(self, draft: _StageDraft, universe: Any) -> None:
+    def _measure_motion(self, draft: _StageDraft, universe: Any, network: Network | None) -> None:
         name = draft.record.name
         temperature = float(draft.facts.get("measured_temperature_K") or draft.record.temperature_stop_K or 0)
         found = measure_motion(
             universe,
             temperature,
             self._charges,
+            network=network,
             currents=self._currents(draft),
             workers=self._workers,
             progress=lambda what: self._progress(f"{name}: {what}"),

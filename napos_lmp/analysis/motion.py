@@ -11,6 +11,8 @@ from typing import Any
 
 from napos_lmp.analysis.findings import Findings
 from napos_lmp.analysis.mechanism.jumps import JumpResult
+from napos_lmp.analysis.mechanism.velocities import highest_frequency
+from napos_lmp.analysis.network.network import Network
 from napos_lmp.analysis.quantities.jumps import measure_mechanism
 from napos_lmp.analysis.quantities.rotation import Jumps as JumpArrays
 from napos_lmp.analysis.quantities.rotation import measure_rotation
@@ -24,9 +26,6 @@ from napos_lmp.errors import AnalysisError
 MOBILE = "Na"
 """The ion whose conductivity is measured; the framework is taken to stand still."""
 
-COARSEST_VIBRATION = 0.016
-"""Longest time between frames in ps at which vibrations are looked for: half a period of the fastest, P-O."""
-
 ALL_FRAMES = slice(None)
 
 Progress = Callable[[str], None]
@@ -37,6 +36,7 @@ def measure_motion(
     temperature: float,
     charges: Mapping[str, float],
     *,
+    network: Network | None = None,
     currents: VelocitySums | None = None,
     frames: slice = ALL_FRAMES,
     workers: int | None = None,
@@ -52,6 +52,8 @@ def measure_motion(
         Mean of the trajectory, in K.
     charges
         Charge number of every species; they must sum to zero.
+    network
+        That the structure was measured with; one with the bonds of the frames used where it is None.
     currents
         Sums of velocities of the same run, if there are any.
     frames
@@ -79,10 +81,11 @@ def measure_motion(
     if any(window.species == MOBILE for window in found.windows):
         tell("diffusion against run length")
         found.add("run_length", RunLengthConvergence(displacements, MOBILE).run())
-    found.include(measure_mechanism(source, displacements, mobile=MOBILE, workers=workers, progress=tell))
+    bonds = network or source
+    found.include(measure_mechanism(bonds, displacements, mobile=MOBILE, workers=workers, progress=tell))
     tell("rotation of groups")
-    found.include(measure_rotation(source, jumps=_jumps(found), frames=frames, workers=workers))
-    if displacements.frame_interval <= COARSEST_VIBRATION:
+    found.include(measure_rotation(bonds, jumps=_jumps(found), frames=frames, workers=workers))
+    if displacements.frame_interval <= 0.5 / highest_frequency(displacements.species):
         tell("vibrations")
         found.include(measure_vibrations(source, mobile=MOBILE, frames=frames))
     return found

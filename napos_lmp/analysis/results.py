@@ -23,7 +23,7 @@ from napos_lmp.records import Record, read_record
 
 ANALYSIS_FOLDER = "analysis"
 RESULT_NAME = "analysis.json"
-ANALYSIS_VERSION = 5
+ANALYSIS_VERSION = 6
 """Raised whenever the analysis measures more or otherwise, so that older results are measured again."""
 
 Tables = dict[str, Mapping[str, ArrayLike] | Result]

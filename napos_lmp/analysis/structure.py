@@ -152,7 +152,7 @@ def measure_structure(
     _measure_scattering(source, pairs, options, findings)
     tell("network")
     try:
-        network = Network(source, formers=options.formers, anions=options.anions, cutoffs=options.cutoffs, rdf=pairs)
+        network = _network(source, options, pairs)
     except AnalysisError as error:
         findings.refusals["network"] = str(error)
     else:
@@ -164,6 +164,18 @@ def measure_structure(
     tell("voids")
     _measure_space(source, options, findings)
     return findings
+
+
+def measured_network(source: Any, options: StructureOptions, found: Findings) -> Network | None:
+    """The network that :func:`measure_structure` measured, for further measurements of it; None if there was none."""
+    pairs = found.tables.get("rdf")
+    if "network" in found.refusals or not isinstance(pairs, PartialRDFResult):
+        return None
+    return _network(source, options, pairs)
+
+
+def _network(source: Any, options: StructureOptions, pairs: PartialRDFResult) -> Network:
+    return Network(source, formers=options.formers, anions=options.anions, cutoffs=options.cutoffs, rdf=pairs)
 
 
 def _measure_scattering(source: Any, pairs: PartialRDFResult, options: StructureOptions, findings: Findings) -> None:

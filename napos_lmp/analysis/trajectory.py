@@ -18,7 +18,7 @@ from napos_lmp.analysis.motion import measure_motion
 from napos_lmp.analysis.neighbours import box_heights
 from napos_lmp.analysis.network.network import Network
 from napos_lmp.analysis.results import ANALYSIS_VERSION, RESULT_NAME, InputFile, Quantity, StageResult, write_result
-from napos_lmp.analysis.structure import Progress, StructureOptions, measure_structure
+from napos_lmp.analysis.structure import Progress, StructureOptions, measure_structure, measured_network
 from napos_lmp.analysis.transport.conductivity import checked_charges
 from napos_lmp.bare_trajectory import BareTrajectory, open_trajectory
 from napos_lmp.composition import FORMAL_CHARGES, Composition
@@ -112,8 +112,9 @@ def analyse_trajectory(
     opened = open_trajectory(path, elements=elements, topology=topology, frame_ps=frame_ps)
     try:
         atoms = checked_atoms(opened.universe)
-        moved = _measure_motion(opened, atoms, options, motion, progress)
-        stage = _measure(opened, atoms, options, moved, progress)
+        if motion:
+            motion["charges"] = checked_charges(motion.get("charges", FORMAL_CHARGES), atoms.counts)
+        stage = _measure(opened, atoms, options, motion, progress)
     except AnalysisError as error:
         raise AnalysisError(f"{path}: {error}") from None
     except OSError as error:
@@ -180,26 +181,14 @@ def _checked_motion(
         raise AnalysisError("temperature is missing: transport needs the mean temperature in K (--temperature)")
     if not 0 < temperature < math.inf:
         raise AnalysisError(f"temperature is {temperature:g} K; it must be positive")
-    return {"frame_ps": frame_ps, "temperature": temperature} | ({"charges": dict(charges)} if charges else {})
-
-
-def _measure_motion(
-    opened: BareTrajectory, atoms: AtomSet, options: StructureOptions, motion: dict[str, Any], progress: Progress | None
-) -> Findings:
-    if not motion:
-        return Findings(refusals={"transport": NO_TRANSPORT})
-    charges = checked_charges(motion.get("charges", FORMAL_CHARGES), atoms.counts)
-    frames = slice(options.start, options.stop, options.step)
-    return measure_motion(
-        opened.universe, motion["temperature"], charges, frames=frames, workers=options.workers, progress=progress
-    )
+    return {"frame_ps": frame_ps, "temperature": temperature} | ({} if charges is None else {"charges": dict(charges)})
 
 
 def _measure(
     opened: BareTrajectory,
     atoms: AtomSet,
     options: StructureOptions,
-    moved: Findings,
+    motion: dict[str, Any],
     progress: Progress | None,
 ) -> dict[str, Any]:
     trajectory = opened.universe.trajectory
@@ -208,16 +197,28 @@ def _measure(
     found = measure_structure(opened.universe, options, progress)
     if "structure" in found.refusals:
         raise AnalysisError(found.refusals["structure"])
+    moved = Findings(refusals={"transport": NO_TRANSPORT})
+    if motion:
+        moved = measure_motion(
+            opened.universe,
+            motion["temperature"],
+            motion["charges"],
+            network=measured_network(opened.universe, options, found),
+            frames=slice(options.start, options.stop, options.step),
+            workers=options.workers,
+            progress=progress,
+        )
+    found.include(moved)
     return {
         "n_frames": len(trajectory),
         "expected_frames": len(trajectory),
         "used_frames": len(frames),
-        "quantities": (_density(trajectory, frames, atoms), *found.quantities, *moved.quantities),
-        "windows": tuple(moved.windows),
-        "files": {name: f"{name}.csv" for name in (*found.tables, *moved.tables)},
-        "refusals": found.refusals | moved.refusals,
+        "quantities": (_density(trajectory, frames, atoms), *found.quantities),
+        "windows": tuple(found.windows),
+        "files": {name: f"{name}.csv" for name in found.tables},
+        "refusals": found.refusals,
         "messages": opened.messages,
-        "tables": {f"{name}.csv": table for name, table in (*found.tables.items(), *moved.tables.items())},
+        "tables": {f"{name}.csv": table for name, table in found.tables.items()},
     }
 
 

@@ -157,8 +157,8 @@ def analyse(
         refuse_for_decks(
             {"elements": symbols, "topology": topology, "out": out, "cutoff": cutoff, "formers": formers}
             | {
-                "frame-ps": frame_ps,
-                "temperature": temperature,
+                "frame-ps": frame_ps is not None,
+                "temperature": temperature is not None,
                 "anions": anions,
                 "start": start is not None,
                 "stop": stop is not None,

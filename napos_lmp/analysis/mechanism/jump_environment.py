@@ -107,12 +107,12 @@ class JumpEnvironment:
     Parameters
     ----------
     source
-        The Universe that the jumps are of.
+        The Universe that the jumps are of, or a :class:`~napos_lmp.analysis.network.network.Network` of it.
     jumps
         Its jumps.
     cutoffs
         Ends of first shells and longest bonds in A, such as ``{"Na-S": 4.0, "P-S": 2.6}``; the others are first minima
-        of g(r) in up to 20 of the frames, else from the table.
+        of g(r) in up to 20 of the frames, else from the table. A Network has its own bonds.
 
     Raises
     ------
@@ -127,12 +127,15 @@ class JumpEnvironment:
             )
         ends = {name: value for name, value in (cutoffs or {}).items() if jumps.species in name.split("-")}
         self._bonds = {name: value for name, value in (cutoffs or {}).items() if name not in ends}
-        self._network = Network(source, cutoffs=self._bonds)
+        self._given = source if isinstance(source, Network) else None
+        if self._given is not None and self._bonds:
+            raise AnalysisError(f"cutoff {next(iter(self._bonds))} belongs to the Network that was given; set it there")
+        self._network = self._given or Network(source, cutoffs=self._bonds)
         allowed = [f"{jumps.species}-{anion}" for anion in self._network.anions]
         for name, value in ends.items():
             if name not in allowed or not (math.isfinite(value) and value > 0):
                 raise AnalysisError(f"cutoff {name} is {value} A; it must be positive and of {' or '.join(allowed)}")
-        self._source, self._jumps, self._ends = source, jumps, ends
+        self._source, self._jumps, self._ends = self._network.atoms.atoms, jumps, ends
 
     def run(self, workers: int | None = None) -> JumpEnvironmentResult:
         """Look at the frames with at most `workers` processes (all cores by default).
@@ -148,7 +151,7 @@ class JumpEnvironment:
         half = min(float(box_heights(checked_box(trajectory[k])).min()) for k in some) / 2
         rdf = PartialRDF(self._source, r_max=min(_LONGEST_SHELL, 0.999 * half))
         pairs = rdf.run(some.start, some.stop, some.step, workers)
-        network = Network(self._source, cutoffs=self._bonds, rdf=pairs)
+        network = self._given or Network(self._source, cutoffs=self._bonds, rdf=pairs)
         ends = self._first_shells(pairs)
         around = _Surroundings(network, self._jumps.species, ends)
         counts: Integers = around.run(frames.start, frames.stop, frames.step, workers)

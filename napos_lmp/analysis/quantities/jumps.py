@@ -33,7 +33,8 @@ def measure_mechanism(
     Parameters
     ----------
     source
-        MDAnalysis Universe that the displacements are of.
+        MDAnalysis Universe that the displacements are of, or the :class:`~napos_lmp.analysis.network.network.Network`
+        that the structure was measured with.
     displacements
         Of all species of the stage.
     mobile
