@@ -89,6 +89,19 @@ class CommitteeMember(CardPart):
         return _file_name(value)
 
 
+class UsualDeviation(CardPart):
+    """How far the models of a committee are from one another on the validation frames.
+
+    `largest_atom_eV_A` is the largest deviation of the force on any atom, `frame_mean_eV_A` what the mean over a frame
+    stays below in 99 % of the frames; see :mod:`napos_lmp.evaluation.deviation`.
+    """
+
+    largest_atom_eV_A: float = Field(gt=0)
+    frame_mean_eV_A: float = Field(gt=0)
+    frames: int = Field(gt=0)
+    atoms: int = Field(gt=0)
+
+
 class PotentialCard(CardPart):
     """`card.yaml`: what a potential is, what it was made from and how far it can be trusted.
 
@@ -96,7 +109,8 @@ class PotentialCard(CardPart):
     MACE model, `head` is the one to use where it has several, `precision` the one to run it in, and
     `atomic_energies_eV` the energies of the free atoms (E0) that were taken off before training. `peer_errors` holds
     the errors of other potentials, by name, on the same sets of frames. `committee` are further models of the same
-    training that differ by their seeds: simulations run with `file`, and the spread of all says how far to trust it.
+    training that differ by their seeds: simulations run with `file`, and the spread of all says how far to trust it;
+    `usual_deviation` is that spread where the potential is at home.
     """
 
     schema_version: Literal[1] = 1
@@ -114,6 +128,7 @@ class PotentialCard(CardPart):
     errors: tuple[SetErrors, ...] = ()
     peer_errors: dict[Name, tuple[SetErrors, ...]] = {}
     committee: tuple[CommitteeMember, ...] = ()
+    usual_deviation: UsualDeviation | None = None
     tabulation: Tabulation | None = None
     domain: Domain = Domain()
     limits: tuple[str, ...] = ()

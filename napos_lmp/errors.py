@@ -75,3 +75,7 @@ class ReferenceDataError(NaposError, ValueError):
 
 class LabelError(NaposError, RuntimeError):
     """A queue of labels, or its engine, that cannot go on."""
+
+
+class EvaluationError(NaposError, ValueError):
+    """A potential that cannot be compared with labels, or not with these."""

@@ -141,6 +141,8 @@ def check_committee(committee, tmp_path):
     """Accepted as a whole, and only if every member is the one on the card."""
     with pytest.raises(PotentialError, match="has not been accepted"):
         load_potential(committee.folder)
+    usual = committee.card.usual_deviation
+    assert usual.frame_mean_eV_A < usual.largest_atom_eV_A
     offer = look_at(committee.folder)
     assert [part.file.name for part in (offer, *offer.others)] == ["model.pth", "model-2.pth"]
     assert any("model-2.pth" in sentence for sentence in offer.sentences)
@@ -156,10 +158,10 @@ def check_committee(committee, tmp_path):
     assert load_potential("tiny-deepmd").models.keys() == added.models.keys()
     assert is_trusted(committee.card.committee[0].sha256)
     with pytest.raises(TrainingError, match="a committee needs at least two members; 1 was given"):
-        write_committee(tmp_path / "one", [committee], "alone")
+        write_committee(tmp_path / "one", [committee], "alone", usual)
     with pytest.raises(TrainingError, match="holds a model that another member has, too"):
-        write_committee(tmp_path / "one", [committee, committee], "twice the same")
+        write_committee(tmp_path / "one", [committee, committee], "twice the same", usual)
     other = replace(committee, card=committee.card.model_copy(update={"cutoff_A": 5.0}))
     with pytest.raises(TrainingError, match="in its cutoff_A: it is of no committee"):
-        write_committee(tmp_path / "one", [committee, other], "unlike")
+        write_committee(tmp_path / "one", [committee, other], "unlike", usual)
     assert not (tmp_path / "one").exists()

@@ -6,14 +6,14 @@ import shutil
 from collections.abc import Sequence
 from pathlib import Path
 
-from napos_lmp.card import CommitteeMember, Potential, write_card
+from napos_lmp.card import CommitteeMember, Potential, UsualDeviation, write_card
 from napos_lmp.errors import TrainingError
 from napos_lmp.files import whole_folder
 
 _ALIKE = ("backend", "elements", "cutoff_A", "head", "precision", "training_data")
 
 
-def write_committee(target: Path, members: Sequence[Potential], description: str) -> None:
+def write_committee(target: Path, members: Sequence[Potential], description: str, usual: UsualDeviation) -> None:
     """Write the folder of a potential whose first member simulations run with, and whose others judge it.
 
     The card is the first member's, its errors too; the folder stands whole or not at all.
@@ -26,6 +26,8 @@ def write_committee(target: Path, members: Sequence[Potential], description: str
         At least two.
     description
         What the card says of all.
+    usual
+        Their deviation from one another on validation frames.
 
     Raises
     ------
@@ -51,4 +53,5 @@ def write_committee(target: Path, members: Sequence[Potential], description: str
                 shutil.copyfile(item, folder / item.name)
         for file, name in names.items():
             shutil.copyfile(file, folder / name)
-        write_card(folder, first.card.model_copy(update={"committee": committee, "description": description}))
+        told = {"committee": committee, "description": description, "usual_deviation": usual}
+        write_card(folder, first.card.model_copy(update=told))

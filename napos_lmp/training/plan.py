@@ -18,15 +18,17 @@ from pydantic import Field, field_validator, model_validator
 
 from napos_lmp.card import Element, Name, Potential, read_card
 from napos_lmp.errors import TrainingError
+from napos_lmp.evaluation.deviation import force_deviations, usual_deviation
+from napos_lmp.evaluation.models import predictions
 from napos_lmp.files import write_text
 from napos_lmp.potential import read_potential
 from napos_lmp.training.committee import write_committee
-from napos_lmp.training.config import ConfigPart, Split, TrainingConfig
+from napos_lmp.training.config import ConfigPart, Split, TrainingConfig, read_config
 from napos_lmp.training.deepmd import train_deepmd
 from napos_lmp.training.deepmd_config import DeepmdConfig
 from napos_lmp.training.mace import MODEL_NAME, train_mace
 from napos_lmp.training.mace_config import MaceConfig
-from napos_lmp.training.outcome import TrainingResult
+from napos_lmp.training.outcome import TrainingResult, read_parts
 from napos_lmp.training.progress import ProgressCallback
 from napos_lmp.trust import accepting
 from napos_lmp.yamlfile import check_model, read_yaml_model
@@ -188,11 +190,15 @@ def _gathered(
     if model.members == 1:
         return PlannedResult(members[0].potential, tuple(members))
     target = folder / "committee"
-    digests = [member.potential.sha256 for member in members]
+    potentials = [member.potential for member in members]
+    digests = [potential.sha256 for potential in potentials]
     if not target.is_dir() or list(read_card(target).models.values()) != digests:
+        frames = read_parts(read_config(folder / "member-1" / "train.yaml", _CONFIGS[model.family]))[1]["validation"]
+        with accepting(*digests):
+            said = [predictions(potential, frames) for potential in potentials]
         if target.is_dir():
             shutil.rmtree(target)
-        write_committee(target, [member.potential for member in members], model.description)
+        write_committee(target, potentials, model.description, usual_deviation(force_deviations(said)))
     return PlannedResult(read_potential(target), tuple(members))
 
 
