@@ -93,7 +93,7 @@ class UsualDeviation(CardPart):
     """How far the models of a committee are from one another on the validation frames.
 
     `largest_atom_eV_A` is the largest deviation of the force on any atom, `frame_mean_eV_A` what the mean over a frame
-    stays below in 99 % of the frames; see :mod:`napos_lmp.evaluation.deviation`.
+    stays below in 99 % of the frames; see :mod:`napos_lmp.training.deviation`.
     """
 
     largest_atom_eV_A: float = Field(gt=0)

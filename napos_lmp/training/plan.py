@@ -18,17 +18,17 @@ from pydantic import Field, field_validator, model_validator
 
 from napos_lmp.card import Element, Name, Potential, read_card
 from napos_lmp.errors import TrainingError
-from napos_lmp.evaluation.deviation import force_deviations, usual_deviation
-from napos_lmp.evaluation.models import predictions
 from napos_lmp.files import write_text
 from napos_lmp.potential import read_potential
 from napos_lmp.training.committee import write_committee
 from napos_lmp.training.config import ConfigPart, Split, TrainingConfig, read_config
 from napos_lmp.training.deepmd import train_deepmd
 from napos_lmp.training.deepmd_config import DeepmdConfig
+from napos_lmp.training.deviation import force_deviations, usual_deviation
 from napos_lmp.training.mace import MODEL_NAME, train_mace
 from napos_lmp.training.mace_config import MaceConfig
 from napos_lmp.training.outcome import TrainingResult, read_parts
+from napos_lmp.training.prediction import predictions
 from napos_lmp.training.progress import ProgressCallback
 from napos_lmp.trust import accepting
 from napos_lmp.yamlfile import check_model, read_yaml_model

@@ -1,4 +1,4 @@
-"""What a model says of labelled frames, many frames at a time; each family of models has a function for it."""
+"""What a potential says of labelled frames, many frames at a time; each family of models has a function for it."""
 
 from __future__ import annotations
 
@@ -14,6 +14,8 @@ import numpy as np
 from napos_lmp.backends.deepmd import import_deepmd
 from napos_lmp.backends.mace import choose_head, contained_imports, mace_elements, mace_heads
 from napos_lmp.backends.mliap import load_model
+from napos_lmp.card import Potential
+from napos_lmp.errors import EvaluationError
 from napos_lmp.training.dataset import Array, Frame, type_order, virial_of_stress
 
 _FRAMES_AT_ONCE = 16
@@ -30,6 +32,33 @@ class Prediction:
 
 
 Predictor = Callable[[Path, Sequence[Frame]], list[Prediction]]
+
+
+def predictions(potential: Potential, frames: Sequence[Frame]) -> list[Prediction]:
+    """What the model that simulations run with says of frames, in their order; the potential must be accepted."""
+    return _predictor(potential)(potential.file, frames)
+
+
+def committee_predictions(potential: Potential, frames: Sequence[Frame]) -> list[list[Prediction]]:
+    """What each model of a committee says of frames: models first, the one that simulations run with at the head.
+
+    Raises
+    ------
+    EvaluationError
+        If the potential is one model.
+    """
+    if len(potential.models) < 2:
+        raise EvaluationError(
+            f"potential {potential.name!r} is one model, and a deviation takes a committee of at least two"
+        )
+    predict = _predictor(potential)
+    return [predict(file, frames) for file in potential.models]
+
+
+def _predictor(potential: Potential) -> Predictor:
+    if potential.backend not in _PREDICTORS:
+        raise EvaluationError(f"potential {potential.name!r}: models of {potential.backend} cannot be evaluated here")
+    return _PREDICTORS[potential.backend]
 
 
 def predict_deepmd(model: Path, frames: Sequence[Frame]) -> list[Prediction]:
@@ -130,6 +159,9 @@ def _by_size(frames: Sequence[Frame]) -> Iterator[list[Frame]]:
             some = []
     if some:
         yield some
+
+
+_PREDICTORS: dict[str, Predictor] = {"deepmd": predict_deepmd, "mliap": predict_mace}
 
 
 @contextmanager

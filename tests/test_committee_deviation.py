@@ -5,10 +5,9 @@ import pytest
 
 from napos_lmp.card import UsualDeviation
 from napos_lmp.errors import EvaluationError
-from napos_lmp.evaluation.deviation import extrapolates, force_deviations, usual_deviation
-from napos_lmp.evaluation.models import committee_predictions
 from napos_lmp.potential import load_potential
-from napos_lmp.training.prediction import Prediction
+from napos_lmp.training.deviation import extrapolates, force_deviations, usual_deviation
+from napos_lmp.training.prediction import Prediction, committee_predictions
 
 
 def committee_of(forces):
