@@ -46,5 +46,5 @@ app.add_typer(library.potentials, name="potentials")
 app.add_typer(library.templates, name="templates")
 app.add_typer(training.train, name="train")
 app.add_typer(reference.data, name="data")
-for command in (reference.sample, reference.label):
+for command in (reference.sample, reference.label, testing.evaluate):
     app.command()(command)

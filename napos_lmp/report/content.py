@@ -77,6 +77,7 @@ def build_page(study: StudyView) -> Page:
         subtitle=_subtitle(study),
         program_version=napos_lmp.__version__,
         sections=tuple(sections),
+        files="the curves are in the folder analysis of each deck",
     )
 
 

@@ -120,13 +120,14 @@ class Section:
 
 @dataclass(frozen=True)
 class Page:
-    """The whole report."""
+    """The whole report; `files` says, at its end, what else is to be found where."""
 
     title: str
     kicker: str
     subtitle: str
     program_version: str
     sections: tuple[Section, ...]
+    files: str
 
     @property
     def caveats(self) -> tuple[Caveat, ...]:

@@ -29,13 +29,22 @@ class Split(ConfigPart):
 
     `by` names the property of a frame that says which trajectory it comes from. `validation` and `test` are fractions
     of the frames, reached with whole trajectories drawn by `seed`, or the trajectories by name. Frames of a composition
-    in `test_compositions` go to the test set, whatever their trajectory.
+    in `test_compositions` or a phase in `test_phases`, hotter than `test_above_K`, colder than `test_below_K`, denser
+    than `test_above_g_cm3` or thinner than `test_below_g_cm3` go to the test set, whatever their trajectory: so a
+    potential is tested on what it has never seen the like of. Of what is left to train on, at most `train_frames`
+    are taken, drawn by `seed`; a smaller number takes a part of what a larger one does, for a learning curve.
     """
 
     by: str = "trajectory"
     validation: Groups = 0.1
     test: Groups = 0.0
     test_compositions: tuple[str, ...] = ()
+    test_phases: tuple[str, ...] = ()
+    test_above_K: float | None = None
+    test_below_K: float | None = None
+    test_above_g_cm3: float | None = None
+    test_below_g_cm3: float | None = None
+    train_frames: int | None = Field(default=None, ge=1)
     seed: int = 1
 
 

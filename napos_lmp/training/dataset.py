@@ -127,15 +127,16 @@ def split_frames(frames: Sequence[Frame], split: Split) -> dict[str, list[Frame]
     Raises
     ------
     TrainingError
-        If a trajectory or composition named in `split` is not in the data, a frame of the test set is also in another,
-        or nothing is left to train or validate on.
+        If a trajectory, composition or phase named in `split` is not in the data, a frame of the test set is also in
+        another, or nothing is left to train or validate on.
     """
-    compositions = {frame.composition for frame in frames}
-    for name in split.test_compositions:
-        if name not in compositions:
-            raise TrainingError(
-                f"split.test_compositions: {name!r} is not in the data; it has {', '.join(sorted(compositions))}"
-            )
+    for field, named, known in (
+        ("test_compositions", split.test_compositions, {frame.composition for frame in frames}),
+        ("test_phases", split.test_phases, {frame.phase for frame in frames}),
+    ):
+        for name in named:
+            if name not in known:
+                raise TrainingError(f"split.{field}: {name!r} is not in the data; it has {', '.join(sorted(known))}")
     held_out = [frame for frame in frames if _is_held_out(frame, split)]
     rest = [frame for frame in frames if not _is_held_out(frame, split)]
     sizes: dict[str, int] = defaultdict(int)
@@ -151,6 +152,7 @@ def split_frames(frames: Sequence[Frame], split: Split) -> dict[str, list[Frame]
         "test": held_out + [frame for frame in rest if frame.trajectory in test],
     }
     refuse_overlap(parts["test"], [*parts["train"], *parts["validation"]])
+    parts["train"] = _at_most(split.train_frames, parts["train"], split.seed)
     for part in ("train", "validation"):
         if not parts[part]:
             raise TrainingError(
@@ -223,7 +225,26 @@ def type_order(symbols: Sequence[str], elements: Sequence[str]) -> NDArray[np.in
 
 
 def _is_held_out(frame: Frame, split: Split) -> bool:
-    return frame.group == "test" or frame.composition in split.test_compositions
+    return (
+        frame.group == "test"
+        or frame.composition in split.test_compositions
+        or frame.phase in split.test_phases
+        or _is_outside(frame.temperature, split.test_below_K, split.test_above_K)
+        or _is_outside(frame.density, split.test_below_g_cm3, split.test_above_g_cm3)
+    )
+
+
+def _is_outside(value: float | None, low: float | None, high: float | None) -> bool:
+    return value is not None and ((low is not None and value < low) or (high is not None and value > high))
+
+
+def _at_most(most: int | None, frames: list[Frame], seed: int) -> list[Frame]:
+    """So many frames in their order; fewer of them are a part of more."""
+    if most is None or most >= len(frames):
+        return frames
+    order = list(range(len(frames)))
+    random.Random(seed).shuffle(order)  # noqa: S311 - reproducible, not secret
+    return [frames[index] for index in sorted(order[:most])]
 
 
 def _places(frame: Frame) -> bytes:

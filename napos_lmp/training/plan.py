@@ -52,7 +52,8 @@ class PlannedModel(ConfigPart):
 
     `settings` are what the training file of its family takes beside what all families share, `pretrain` those of the
     stage before, which is trained on the plan's `pretrain` labels; a network's size stands there, as the second stage
-    keeps it. `members` trainings differ by their seeds, from `seed` on.
+    keeps it. `members` trainings differ by their seeds, from `seed` on. `split` replaces keys of the plan's split for
+    this model, to hold out something else, or to train on fewer frames.
     """
 
     family: Literal["deepmd", "mace"]
@@ -62,6 +63,7 @@ class PlannedModel(ConfigPart):
     seed: int = Field(default=1, ge=0, lt=2**30)
     settings: dict[str, Any]
     pretrain: dict[str, Any] | None = None
+    split: dict[str, Any] = Field(default={})
     limits: tuple[str, ...] = ()
     licence: str = "unknown"
 
@@ -253,6 +255,8 @@ def _config(
         "data": [moved(path) for path in labels.data],
         "test": [moved(path) for path in labels.test],
     }
+    if labels is plan:
+        common["split"] |= model.split
     if given := [key for key in common if key in settings]:
         raise TrainingError(f"{where}.{given[0]}: the plan says it for all stages and members, leave it out")
     return common | settings | files
