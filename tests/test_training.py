@@ -6,6 +6,8 @@ import subprocess
 import sys
 import time
 import zipfile
+from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -175,8 +177,41 @@ def test_trajectories_and_compositions_can_be_named(frames: tuple[Frame, ...]):
 
 
 @pytest.mark.parametrize(
+    ("split", "held_out"),
+    [
+        (Split(test_phases=("melt",)), lambda frame: frame.phase == "melt"),
+        (Split(test_above_K=1500), lambda frame: frame.temperature > 1500),
+        (Split(test_below_K=1500), lambda frame: frame.temperature < 1500),
+        (Split(test_above_g_cm3=2.2), lambda frame: frame.density > 2.2),
+        (Split(test_below_g_cm3=2.0), lambda frame: frame.density < 2.0),
+    ],
+)
+def test_kinds_of_frames_can_be_held_out(frames: tuple[Frame, ...], split: Split, held_out: Callable[[Frame], bool]):
+    kinds = (("glass", 300.0, 2.3), ("melt", 2000.0, 1.9), ("melt", 1500.0, 2.1), ("crystal", 900.0, 2.2))
+    known = [
+        replace(frame, phase=phase, temperature=temperature, density=density, trajectory=str(k % 8))
+        for k, frame in enumerate(frames)
+        for phase, temperature, density in [kinds[k % 4]]
+    ]
+    parts = split_frames(known, split)
+    assert parts["test"] == [frame for frame in known if held_out(frame)]
+    assert parts["test"]
+    assert not any(held_out(frame) for part in ("train", "validation") for frame in parts[part])
+
+
+def test_fewer_training_frames_are_a_part_of_more(frames: tuple[Frame, ...]):
+    whole = split_frames(frames, Split(validation=0.2))
+    sets = [split_frames(frames, Split(validation=0.2, train_frames=n)) for n in (3, 6, 10_000)]
+    ids = [{id(frame) for frame in parts["train"]} for parts in sets]
+    assert [len(found) for found in ids] == [3, 6, len(whole["train"])]
+    assert ids[0] < ids[1] < ids[2]
+    assert all([id(f) for f in parts["validation"]] == [id(f) for f in whole["validation"]] for parts in sets)
+
+
+@pytest.mark.parametrize(
     ("split", "message"),
     [
+        (Split(test_phases=("slush",)), "split.test_phases: 'slush' is not in the data; it has"),
         (Split(validation=("nowhere",)), "split.validation: trajectory 'nowhere' is not in the data"),
         (Split(test_compositions=("NaPO4",)), "split.test_compositions: 'NaPO4' is not in the data"),
         (Split(validation=0.0), "split leaves no frame for validation"),
