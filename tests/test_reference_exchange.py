@@ -2,6 +2,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import ase
 import ase.io
 import numpy as np
 import pytest
@@ -32,6 +33,28 @@ def cell(strain: float = 0.0, seed: int = 1) -> Atoms:
     frame = labelled(atoms, energy, atoms.get_forces(), atoms.get_stress(voigt=False), free_energy=energy - 0.25)
     frame.info = {"id": f"cell-{seed}", "composition": "Na4P2S2", "trajectory": f"run-{seed}"}
     return frame
+
+
+VASP_FILES = Path(ase.__file__).parent / "test/testdata/vasp"
+
+
+@pytest.mark.skipif(not VASP_FILES.is_dir(), reason="this ASE came without its test data")
+def test_outputs_that_vasp_itself_wrote(tmp_path: Path):
+    """Files of ASE's own tests; numbers read off them by eye, and phonon results that no training reads."""
+    (tmp_path / "OUTCAR").write_bytes((VASP_FILES / "OUTCAR_example_1").read_bytes())
+    imported = import_set([tmp_path / "OUTCAR"], tmp_path / "nickel.extxyz.gz", "PBE, 350 eV")
+    assert (imported.kept, imported.left_out) == (1, 0)
+    (nickel,) = read_frames(tmp_path / "nickel.extxyz.gz")
+    assert nickel.info["code"] == "VASP 5.3.3"
+    assert nickel.calc.results["free_energy"] == pytest.approx(-68.22868532)
+    assert nickel.calc.results["energy"] == pytest.approx(-68.23102426)
+    kilobar = -1 / 1602.1766
+    in_kilobar = [-4.29429, -4.58894, -4.50342, -0.94049, 0.36481, 0.50047]  # VASP writes xx yy zz xy yz zx
+    np.testing.assert_allclose(nickel.get_stress(), np.multiply(kilobar, in_kilobar), rtol=1e-5)
+    (tmp_path / "vasprun.xml").write_bytes((VASP_FILES / "vasprun_dfpt.xml").read_bytes())
+    import_set([tmp_path / "vasprun.xml"], tmp_path / "phonons.extxyz.gz", "PBE")
+    (phonons,) = read_frames(tmp_path / "phonons.extxyz.gz")
+    assert set(phonons.calc.results) == {"energy", "free_energy", "forces", "stress"}
 
 
 MODE = [[1.0, 0.3, 0.0], [0.3, -0.4, 0.2], [0.0, 0.2, 0.5]]

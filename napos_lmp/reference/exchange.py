@@ -135,7 +135,7 @@ def _read_vasp(reader: Callable[[Path], list[tuple[Any, bool, int]]]) -> Callabl
         frames = []
         for frame, converged, _ in reader(path):
             frame.info["converged"] = converged
-            frames.append(frame)
+            frames.append(_only_labels(frame))
         return frames
 
     return read
@@ -163,7 +163,14 @@ def _read_qe(path: Path) -> list[Any]:
     for frame in kept:
         frame.info["converged"] = "convergence NOT achieved" not in text
         frame.set_constraint()
-    return kept
+    return [_only_labels(frame) for frame in kept]
+
+
+def _only_labels(frame: Any) -> Any:
+    """The frame without further results, such as Born charges, that no training reads and not every file can hold."""
+    results = _results(frame)
+    more = {name: float(results[name]) for name in ("free_energy",) if name in results}
+    return labelled(frame, float(results["energy"]), np.array(results["forces"]), results.get("stress"), **more)
 
 
 def _read_deepmd(kind: str) -> Callable[[Path], list[Any]]:
