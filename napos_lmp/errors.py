@@ -79,3 +79,7 @@ class LabelError(NaposError, RuntimeError):
 
 class EvaluationError(NaposError, ValueError):
     """A potential that cannot be compared with labels, or not with these."""
+
+
+class LearningError(NaposError, ValueError):
+    """A plan of active learning that cannot be followed, or not any further."""

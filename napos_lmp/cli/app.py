@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from napos_lmp.cli import library, line, machine, reference, testing, training
+from napos_lmp.cli import learning, library, line, machine, reference, testing, training
 
 app = typer.Typer(
     name="napos-lmp",
@@ -46,5 +46,5 @@ app.add_typer(library.potentials, name="potentials")
 app.add_typer(library.templates, name="templates")
 app.add_typer(training.train, name="train")
 app.add_typer(reference.data, name="data")
-for command in (reference.sample, reference.label, testing.evaluate):
+for command in (reference.sample, reference.label, learning.learn, testing.evaluate):
     app.command()(command)

@@ -134,7 +134,7 @@ def label(
         number = opened.collect()
         typer.echo(f"{opened.settings.collected}: {number} new frames, {len(opened.collected)} in all")
         return
-    state = opened.state() if status else label_queue(queue, workers, limit, _tell)
+    state = opened.state() if status else label_queue(queue, workers, limit, tell_label)
     if as_json:
         print_json({**dataclasses.asdict(state), "waiting": state.waiting})
         return
@@ -144,7 +144,8 @@ def label(
     )
 
 
-def _tell(event: LabelEvent) -> None:
+def tell_label(event: LabelEvent) -> None:
+    """Print what happened in a queue, and when it will be at its end."""
     from datetime import datetime, timedelta
 
     left = ""

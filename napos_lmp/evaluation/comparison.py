@@ -83,8 +83,9 @@ class Evaluation:
 
     @property
     def same_frames(self) -> bool:
-        """Whether all potentials were tested on the same frames."""
-        return bool(self.files)
+        """Whether all potentials were tested on the same frames; test sets of one plan are."""
+        first, *others = ([(frame.name, frame.energy) for frame in one.frames] for one in self.potentials)
+        return all(other == first for other in others)
 
 
 def evaluate(

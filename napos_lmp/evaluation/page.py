@@ -44,9 +44,11 @@ def build_page(evaluation: Evaluation) -> Page:
 
 
 def _tested_on(evaluation: Evaluation) -> str:
+    number = len(evaluation.potentials[0].frames)
     if not evaluation.same_frames:
         return "the test set of its own training, each"
-    number = len(evaluation.potentials[0].frames)
+    if not evaluation.files:
+        return f"the {number} frames of the test set of its training"
     group = f" of the group {evaluation.group}" if evaluation.group else ""
     return f"{number} frames{group} of {', '.join(evaluation.files)}"
 
@@ -59,6 +61,7 @@ def _summary(evaluation: Evaluation) -> Iterable[Block]:
     yield Text("Trained on labels of: " + "; ".join(f"{name}: {theory}" for name, theory in theories.items()) + ".")
     if not evaluation.same_frames:
         yield Text("Each potential was tested on other frames, so that their errors are not to be compared.", "alert")
+    if not evaluation.files:
         yield Tabular(_held_out_table(evaluation))
 
 

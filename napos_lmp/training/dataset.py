@@ -137,8 +137,8 @@ def split_frames(frames: Sequence[Frame], split: Split) -> dict[str, list[Frame]
         for name in named:
             if name not in known:
                 raise TrainingError(f"split.{field}: {name!r} is not in the data; it has {', '.join(sorted(known))}")
-    held_out = [frame for frame in frames if _is_held_out(frame, split)]
-    rest = [frame for frame in frames if not _is_held_out(frame, split)]
+    held_out = [frame for frame in frames if is_held_out(frame, split)]
+    rest = [frame for frame in frames if not is_held_out(frame, split)]
     sizes: dict[str, int] = defaultdict(int)
     for frame in rest:
         sizes[frame.trajectory] += 1
@@ -159,6 +159,17 @@ def split_frames(frames: Sequence[Frame], split: Split) -> dict[str, list[Frame]
                 f"split leaves no frame for {part}: the data hold {len(rest)} frames of {len(sizes)} trajectories"
             )
     return parts
+
+
+def is_held_out(frame: Frame, split: Split) -> bool:
+    """Whether a frame goes to the test set for what it is, whatever its trajectory."""
+    return (
+        frame.group == "test"
+        or frame.composition in split.test_compositions
+        or frame.phase in split.test_phases
+        or _is_outside(frame.temperature, split.test_below_K, split.test_above_K)
+        or _is_outside(frame.density, split.test_below_g_cm3, split.test_above_g_cm3)
+    )
 
 
 def refuse_overlap(tested: Sequence[Frame], others: Sequence[Frame]) -> None:
@@ -222,16 +233,6 @@ def write_extxyz(frames: Sequence[Frame], path: Path) -> None:
 def type_order(symbols: Sequence[str], elements: Sequence[str]) -> NDArray[np.intp]:
     """Indices that sort atoms by element, stable."""
     return np.argsort([elements.index(symbol) for symbol in symbols], kind="stable")
-
-
-def _is_held_out(frame: Frame, split: Split) -> bool:
-    return (
-        frame.group == "test"
-        or frame.composition in split.test_compositions
-        or frame.phase in split.test_phases
-        or _is_outside(frame.temperature, split.test_below_K, split.test_above_K)
-        or _is_outside(frame.density, split.test_below_g_cm3, split.test_above_g_cm3)
-    )
 
 
 def _is_outside(value: float | None, low: float | None, high: float | None) -> bool:
@@ -332,7 +333,7 @@ def _checked(atoms: Any, where: str, elements: Sequence[str], by: str) -> Frame:
     if missing := [name for name in ("energy", "forces") if name not in labels]:
         raise TrainingError(f"{where}: has no {' and no '.join(missing)}")
     if by not in atoms.info:
-        raise TrainingError(f"{where}: has no property {by!r}, which split.by says names its trajectory")
+        raise TrainingError(f"{where}: has no property {by!r} that names its trajectory")
     for name in ("energy", "free_energy", "forces", "stress"):
         if name in labels and not np.all(np.isfinite(labels[name])):
             raise TrainingError(f"{where}: its {name} is not a finite number")

@@ -114,8 +114,36 @@ class PlannedResult:
     members: tuple[TrainingResult, ...]
 
 
-def read_plan(path: Path) -> tuple[TrainingPlan, list[PlannedTraining]]:
+@dataclass(frozen=True)
+class Changes:
+    """What a plan is trained with in the place of what it says: more data, another split, another folder."""
+
+    data: tuple[Path, ...] = ()
+    split: Split | None = None
+    output: Path | None = None
+
+    def of(self, plan: TrainingPlan) -> TrainingPlan:
+        """The plan with the changes; paths that are absolute stay so."""
+        update: dict[str, Any] = {"data": (*plan.data, *self.data)}
+        if self.split is not None:
+            update["split"] = self.split
+        if self.output is not None:
+            update["output"] = self.output
+        return plan.model_copy(update=update)
+
+
+UNCHANGED = Changes()
+
+
+def read_plan(path: Path, changes: Changes = UNCHANGED) -> tuple[TrainingPlan, list[PlannedTraining]]:
     """Read a plan, and check every training that follows from it.
+
+    Parameters
+    ----------
+    path
+        The plan.
+    changes
+        Made to it.
 
     Returns
     -------
@@ -127,7 +155,7 @@ def read_plan(path: Path) -> tuple[TrainingPlan, list[PlannedTraining]]:
     TrainingError
         If the plan or one of the trainings is wrong.
     """
-    plan = read_yaml_model(path, TrainingPlan, TrainingError)
+    plan = changes.of(read_yaml_model(path, TrainingPlan, TrainingError))
     base = path.resolve().parent
     for labels, where in ((plan, ""), (plan.pretrain, "pretrain.")):
         for field, files in (("data", labels.data), ("test", labels.test)) if labels else ():
@@ -145,6 +173,7 @@ def train_plan(
     path: Path,
     progress: Callable[[str], ProgressCallback],
     *,
+    changes: Changes = UNCHANGED,
     trust: bool = False,
     message: Callable[[str], None] | None = None,
 ) -> list[PlannedResult]:
@@ -156,6 +185,8 @@ def train_plan(
         The plan.
     progress
         Called with the name of each training; gives what is told of its progress.
+    changes
+        Made to the plan.
     trust, message
         As for :func:`~napos_lmp.training.mace.train_mace`; what the plan itself has trained is trusted.
 
@@ -169,7 +200,7 @@ def train_plan(
     TrainingError
         As :func:`read_plan`, or as the trainers of the families.
     """
-    plan, trainings = read_plan(path)
+    plan, trainings = read_plan(path, changes)
     for training in trainings:
         _write(training)
     finished = {}

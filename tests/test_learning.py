@@ -1,0 +1,203 @@
+"""Active learning: what is selected, what is refused, and a loop that is killed and goes on."""
+
+import csv
+import json
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import ase.io
+import numpy as np
+import pytest
+import yaml
+from test_training import ELEMENTS, SUBSET
+from typer.testing import CliRunner
+
+from napos_lmp.card import UsualDeviation
+from napos_lmp.cli.app import app
+from napos_lmp.errors import LearningError
+from napos_lmp.learning import read_learning_plan, standing
+from napos_lmp.learning.selection import judge
+from napos_lmp.potential import load_potential
+from napos_lmp.reference.queue import Queue
+from napos_lmp.training.prediction import Prediction
+
+TINY = {"size": "small", "cutoff_A": 4.0, "embedding": [4, 8], "fitting": [8]}
+TRAINING = {
+    "level_of_theory": "Lennard-Jones",
+    "elements": list(ELEMENTS),
+    "data": ["start.extxyz"],
+    "split": {"validation": 0.3, "test": 0.2, "seed": 2},
+    "force_cap_eV_A": 1e6,
+    "threads": 1,
+    "output": "ignored",
+    "models": [
+        {
+            "family": "deepmd",
+            "name": "tiny",
+            "description": "as small as it gets",
+            "members": 2,
+            "settings": {"steps": 40, "model": TINY},
+        }
+    ],
+}
+SAMPLING = {
+    "potential": "ignored",
+    "output": "ignored.extxyz.gz",
+    "work": "ignored",
+    "atoms": 26,
+    "every_ps": 0.02,
+    "sources": [{"name": "melts", "compositions": ["Na4P2S5O2"], "temperatures_K": [600], "hold_ps": 0.1, "select": 1}],
+}
+LABELLING = {
+    "name": "lj",
+    "force_cap_eV_A": 1e6,
+    "engine": {
+        "kind": "ase",
+        "calculator": "ase.calculators.lj:LennardJones",
+        "arguments": {"sigma": 1.0, "epsilon": 0.1, "rc": 4.0},
+        "level_of_theory": "Lennard-Jones",
+    },
+}
+PLAN = {
+    "training": "training.yaml", "explorer": "tiny", "sampling": "sampling.yaml", "labelling": "queue.yaml",
+    "rounds": 2, "frames": 3, "window": [0.001, 1e6], "stop": 0.0, "output": "learning",
+}  # fmt: skip
+
+
+def write_files(folder, plan=None, training=None, sampling=None):
+    files = {
+        "training.yaml": TRAINING | (training or {}),
+        "sampling.yaml": SAMPLING | (sampling or {}),
+        "queue.yaml": LABELLING,
+        "plan.yaml": PLAN | (plan or {}),
+    }
+    for name, content in files.items():
+        (folder / name).write_text(yaml.safe_dump(content))
+    if not (folder / "start.extxyz").exists():
+        from ase.calculators.lj import LennardJones
+        from ase.calculators.singlepoint import SinglePointCalculator
+
+        frames = ase.io.read(SUBSET, ":")
+        for atoms in frames:
+            atoms.calc = LennardJones(**LABELLING["engine"]["arguments"])
+            energy = atoms.get_potential_energy()
+            labels = {"forces": atoms.get_forces(), "stress": atoms.get_stress(), "free_energy": energy}
+            atoms.calc = SinglePointCalculator(atoms, energy=energy, **labels)
+        ase.io.write(folder / "start.extxyz", frames, format="extxyz")
+    return folder / "plan.yaml"
+
+
+def test_those_inside_the_window_that_differ_most_are_selected(monkeypatch):
+    """Deviations are given here, by two models of which one says nothing; the descriptors are the real ones."""
+    frames = ase.io.read(SUBSET, ":")[:8]
+    for number, atoms in enumerate(frames):
+        atoms.info |= {"id": str(number), "composition": "x", "phase": "melt", "trajectory": "a"}
+    frames[5] = frames[4].copy()  # the same frame twice is worth one label
+    sizes = [0.05, 0.3, 0.3, 9.0, 0.3, 0.3, 0.05, 0.3]
+    shipped = load_potential("napos-deepmd")
+    usual = UsualDeviation(largest_atom_eV_A=0.1, frame_mean_eV_A=0.1, frames=1, atoms=1)
+    committee = type(shipped)(shipped.card.model_copy(update={"usual_deviation": usual}), shipped.folder)
+
+    def two_models(_, given):
+        forces = [
+            size * np.ones((len(frame.symbols), 3)) / np.sqrt(3) for size, frame in zip(sizes, given, strict=True)
+        ]
+        return [[Prediction(0.0, sign * force, np.eye(3)) for force in forces] for sign in (1, -1)]
+
+    monkeypatch.setattr("napos_lmp.learning.selection.committee_predictions", two_models)
+    found = judge(committee, frames, (1.0, 5.0), 4)
+    np.testing.assert_allclose(found.largest, sizes)
+    assert (found.fates[0], found.fates[6], found.fates[3]) == ("known", "known", "unphysical")
+    assert found.counts == {"known": 2, "selected": 4, "left": 1, "unphysical": 1}
+    assert {found.fates[4], found.fates[5]} == {"selected", "left"}
+    assert found.unknown_share == pytest.approx(6 / 8)
+    again = judge(committee, frames, (1.0, 5.0), 1, known=[frames[4]])
+    assert "selected" not in (again.fates[4], again.fates[5])
+    with pytest.raises(LearningError, match="the card of 'napos-deepmd' does not say which deviation"):
+        judge(shipped, frames, (1.0, 5.0), 1)
+
+
+@pytest.mark.parametrize(
+    ("changes", "sentence"),
+    [
+        ({"plan": {"explorer": "other"}}, r"explorer: 'other' is not in .*training\.yaml; it has tiny"),
+        ({"plan": {"window": [5, 1]}}, "window: 5 must be below 1"),
+        ({"plan": {"training": "none.yaml"}}, r"training: .*none\.yaml does not exist"),
+        ({"plan": {"frame": 3}}, "frame"),
+        ({"training": {"models": [TRAINING["models"][0] | {"members": 1}]}}, "'tiny' has one member, and a deviation"),
+        ({"sampling": {"sources": []}}, "sources"),
+        (
+            {"sampling": {"sources": [SAMPLING["sources"][0] | {"group": "test"}]}},
+            "source 'melts' is of the group test, of which nothing may be learned",
+        ),
+        (
+            {"training": {"models": [TRAINING["models"][0] | {"family": "mace", "settings": {"epochs": 1}}]}},
+            "explorer: 'tiny' is of family mace; it must be deepmd",
+        ),
+    ],
+)
+def test_bad_plans_are_one_sentence_before_anything_is_done(tmp_path, changes, sentence):
+    with pytest.raises(Exception, match=sentence) as caught:
+        read_learning_plan(write_files(tmp_path, **changes))
+    assert "\n" not in str(caught.value)
+    assert not (tmp_path / "learning").exists()
+
+
+@pytest.mark.slow
+def test_a_killed_loop_goes_on_and_does_nothing_twice(tmp_path, monkeypatch):
+    monkeypatch.setenv("NAPOS_LMP_HOME", str(tmp_path / "home"))
+    plan = write_files(tmp_path)
+    command = [str(Path(sys.executable).with_name("napos-lmp")), "learn", str(plan)]
+    queue = tmp_path / "learning/round-1/queue"
+    with subprocess.Popen(command, stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
+        give_up = time.monotonic() + 400
+        while not list(queue.glob("work/results/*.json")):
+            assert process.poll() is None, process.communicate()
+            assert time.monotonic() < give_up
+            time.sleep(0.05)
+        process.send_signal(signal.SIGTERM)
+        process.communicate()
+    kept = {path: path.stat().st_mtime_ns for path in queue.glob("work/results/*.json")}
+    trained = {path: path.stat().st_mtime_ns for path in (tmp_path / "learning/round-1").rglob("*.pth")}
+    assert trained
+    result = CliRunner().invoke(app, ["learn", str(plan), "--json"])
+    assert result.exit_code == 0, result.output
+    assert {path: path.stat().st_mtime_ns for path in (*kept, *trained)} == kept | trained
+    learned = json.loads(result.stdout[result.stdout.index("{") :])
+    assert learned["ended"] == "all 2 rounds are done"
+    check_rounds(tmp_path, learned["rounds"])
+    assert standing(read_learning_plan(plan)).ended
+    before = sorted((tmp_path / "learning").rglob("*"))
+    said = CliRunner().invoke(app, ["learn", str(plan), "--status"])
+    assert said.exit_code == 0
+    assert "all 2 rounds are done" in said.output
+    assert sorted((tmp_path / "learning").rglob("*")) == before
+    write_files(tmp_path, plan={"frames": 4})
+    refused = CliRunner().invoke(app, ["learn", str(plan)])
+    assert refused.exit_code != 0
+    assert "frames is not what the learning in" in str(refused.exception or refused.output)
+
+
+def check_rounds(folder: Path, rounds):
+    """Each round trains on the labels of those before; what is validated and tested on stays."""
+    first, second, last = rounds
+    assert (first["labelled"], second["labelled"], last["labelled"]) == (3, 3, 0)
+    trained_on = [record["models"][0]["trained_on"] for record in rounds]
+    assert np.diff(trained_on).tolist() == [3, 3]
+    for name in ("validation", "test"):
+        sizes = {next(e["frames"] for e in r["models"][0]["errors"] if e["set"] == name) for r in rounds}
+        assert len(sizes) == 1
+    assert last["unknown_share"] is None
+    seen = set()
+    for number, record in enumerate((first, second), start=1):
+        home = folder / f"learning/round-{number}"
+        rows = list(csv.DictReader((home / "candidates.csv").open()))
+        assert sum(record["candidates"].values()) == len(rows)
+        selected = {f"round-{number}-{row['id']}" for row in rows if row["fate"] == "selected"}
+        queue = Queue(home / "queue")
+        assert queue.collected == selected
+        assert not selected & seen
+        seen |= selected
