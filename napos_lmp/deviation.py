@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 Floats = NDArray[np.float64]
 
-LEAST_INTERVAL_PS = 0.1
+LEAST_INTERVAL_PS = 0.5
 """Least time between two looks at the committee in ps; see `docs/extrapolation.md` for what they cost."""
 
 
