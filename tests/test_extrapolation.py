@@ -7,6 +7,7 @@ import pytest
 from synthetic_decks import CARD, melt_quench_stages, write_deck
 from synthetic_decks import run_deck as write_run
 from tiny_mace import ELEMENTS, save_tiny_mace
+from typer.testing import CliRunner
 
 from napos_lmp import deviation
 from napos_lmp.analysis.deck import analyse_deck
@@ -15,6 +16,7 @@ from napos_lmp.analysis.quantities.extrapolation import extrapolation_quantities
 from napos_lmp.backends import get_backend
 from napos_lmp.backends.deepmd import DeepmdBackend, import_deepmd, load_frozen
 from napos_lmp.card import CommitteeMember, PotentialCard, TrainingData, UsualDeviation
+from napos_lmp.cli.app import app
 from napos_lmp.composition import Composition
 from napos_lmp.deck import present_elements, render_deck
 from napos_lmp.deviation import planned_deviation
@@ -189,6 +191,8 @@ def test_analysis_and_report_say_that_it_extrapolates(stopped_deck, tmp_path):
     table = np.loadtxt(deck / "analysis" / stages["03-quench"].files["deviation"], delimiter=",", skiprows=1)
     np.testing.assert_allclose(table, np.column_stack([rows.times, rows.largest, rows.mean]))
     assert "trajectory/deviation.001.txt" in result.inputs
+    printed = CliRunner().invoke(app, ["analyse", str(deck)])
+    assert f"{deck}, 03-quench: {record.verdict}" in printed.stderr.splitlines()
     page = write_report(tmp_path / "study").read_text()
     assert "Configurations that the potential does not know" in page
     assert "the potential extrapolates in 2 of 2 stages" in page

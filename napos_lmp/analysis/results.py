@@ -154,6 +154,12 @@ class DeckResult(Record):
     stages: tuple[StageResult, ...] = ()
     refusals: dict[str, str] = Field(default_factory=dict)
 
+    @property
+    def extrapolations(self) -> list[str]:
+        """Stage and verdict of the stages in which the potential extrapolates, or of which nobody can say."""
+        found = [(stage.stage, stage.extrapolation) for stage in self.stages if stage.extrapolation]
+        return [f"{stage}: {record.verdict}" for stage, record in found if record.extrapolating is not False]
+
     def as_dict(self) -> dict[str, Any]:
         """The result as JSON-ready values."""
         return self.model_dump(mode="json")
