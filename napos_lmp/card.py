@@ -208,6 +208,15 @@ class Potential:
         others = {self.folder / member.file: member.sha256 for member in self.card.committee}
         return {self.file: self.sha256, **others}
 
+    @property
+    def others(self) -> tuple[Potential, ...]:
+        """The further models of the committee, each as a potential of its own."""
+        alone = {"committee": (), "usual_deviation": None}
+        return tuple(
+            Potential(self.card.model_copy(update={**alone, "file": member.file, "sha256": member.sha256}), self.folder)
+            for member in self.card.committee
+        )
+
     def check_elements(self, elements: Iterable[str]) -> None:
         """Refuse elements that the potential does not know.
 

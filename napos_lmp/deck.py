@@ -16,10 +16,12 @@ from typing import TYPE_CHECKING, Any
 
 import napos_lmp
 from napos_lmp.backends import Backend, get_backend
+from napos_lmp.deviation import planned_deviation
 from napos_lmp.errors import DeckError
 from napos_lmp.files import link_or_copy, sha256_of, whole_folder
 from napos_lmp.job import JobSettings, clock
 from napos_lmp.manifest import (
+    CommitteeFile,
     Currents,
     Dump,
     Manifest,
@@ -126,6 +128,12 @@ def render_deck(
     model = backend.deck_file(potential, gpu=job.gpus > 0)
     potential_file = f"potential/model{model.suffix}"
     schedule = protocol.schedule()
+    template, deviation = backend.template, None
+    if potential.others and (committee_template := backend.committee_template(gpu=job.gpus > 0)):
+        deviation = planned_deviation(schedule, protocol.timestep_fs / 1000)
+        template = committee_template if deviation else template
+    others = [backend.deck_file(other) for other in potential.others] if deviation else []
+    committee = {f"potential/model-{place}{file.suffix}": file for place, file in enumerate(others, start=2)}
     manifest = Manifest(
         program_version=napos_lmp.__version__,
         label=label or f"{composition.formula}, {protocol.name}, seed {seed}",
@@ -134,8 +142,9 @@ def render_deck(
         timestep_fs=protocol.timestep_fs,
         elements=start.elements,
         structure=start.record,
-        potential=_potential_record(potential, pair_style, potential_file, _hash_of(model)),
+        potential=_potential_record(potential, pair_style, {potential_file: model, **committee}),
         stages=tuple(_stage_record(stage, start.elements) for stage in schedule),
+        deviation=deviation,
         restart=Restart(stride=protocol.restart_stride),
         thermo_stride=protocol.thermo_stride,
         lammps_styles=_lammps_styles(backend.lammps_styles(potential), schedule),
@@ -151,7 +160,7 @@ def render_deck(
     with whole_folder(folder) as temporary:
         for name in (*_RUN_FOLDERS, "potential", "stages"):
             (temporary / name).mkdir()
-        texts, used = _render_inputs(templates, backend.template, values)
+        texts, used = _render_inputs(templates, template, values)
         for name, text in texts.items():
             (temporary / name).write_text(text, encoding="utf-8")
         (temporary / "job.sh").chmod(0o755)
@@ -160,8 +169,9 @@ def render_deck(
 
             write_data(temporary / STRUCTURE_FILE, start.structure)
         hashes = {p.relative_to(temporary).as_posix(): sha256_of(p) for p in temporary.rglob("*") if p.is_file()}
-        link_or_copy(model, temporary / potential_file)
-        hashes[potential_file] = manifest.potential.sha256
+        for name, file in {potential_file: model, **committee}.items():
+            link_or_copy(file, temporary / name)
+            hashes[name] = _hash_of(file)
         manifest = manifest.model_copy(update={"templates": used, "files": dict(sorted(hashes.items()))})
         write_manifest(temporary, manifest)
     return manifest
@@ -214,7 +224,8 @@ def _start_from_deck(source_deck: Path, folder: Path, potential: Potential) -> _
     return _Start(source.structure.model_copy(update=update), elements, None)
 
 
-def _potential_record(potential: Potential, pair_style: str | None, file: str, sha256: str) -> PotentialRecord:
+def _potential_record(potential: Potential, pair_style: str | None, models: dict[str, Path]) -> PotentialRecord:
+    (file, sha256), *others = ((name, _hash_of(model)) for name, model in models.items())
     return PotentialRecord(
         name=potential.name,
         backend=potential.backend,
@@ -224,6 +235,7 @@ def _potential_record(potential: Potential, pair_style: str | None, file: str, s
         elements=potential.elements,
         cutoff_A=potential.cutoff,
         card=potential.card.model_dump(mode="json"),
+        committee=tuple(CommitteeFile(file=name, sha256=digest) for name, digest in others),
     )
 
 
@@ -288,6 +300,8 @@ def _template_values(
         "n_atoms": start.n_atoms,
         "potential": potential,
         "potential_file": manifest.potential.file,
+        "committee_files": tuple(member.file for member in manifest.potential.committee),
+        "deviation": manifest.deviation,
         "structure_file": start.file,
         "source_file": f"{start.source_deck}/{start.source_file}" if start.source_deck else None,
         "timestep_ps": manifest.timestep_ps,

@@ -43,6 +43,19 @@ class Currents(Record):
     unit: Literal["A/ps"] = "A/ps"
 
 
+class Deviation(Record):
+    """How far the models of a committee are from one another, written while LAMMPS runs; one text file per segment.
+
+    `pattern` is that of a `Dump`. Forces are in eV/A, virials in eV for each atom.
+    """
+
+    pattern: str = "trajectory/deviation.*.txt"
+    stride: int
+    columns: tuple[str, ...] = (
+        "step", "max_devi_v", "min_devi_v", "avg_devi_v", "max_devi_f", "min_devi_f", "avg_devi_f",
+    )  # fmt: skip
+
+
 class StrainRecord(Record):
     """The strain of the reference cell in one stage: a component in Voigt's notation; a shear is twice the tensor's."""
 
@@ -102,10 +115,17 @@ class StructureRecord(Record):
     charges: dict[str, float]
 
 
+class CommitteeFile(Record):
+    """A further model of a committee, as copied into the deck."""
+
+    file: str
+    sha256: str
+
+
 class PotentialRecord(Record):
     """The potential as copied into the deck; `sha256` is of `file`, `card` the card it came with.
 
-    `pair_style` is None for the usual one of the back-end.
+    `pair_style` is None for the usual one of the back-end. `committee` are the further models that the deck holds.
     """
 
     name: str
@@ -116,6 +136,7 @@ class PotentialRecord(Record):
     elements: tuple[str, ...]
     cutoff_A: float
     card: dict[str, Any]
+    committee: tuple[CommitteeFile, ...] = ()
 
 
 class Extension(Record):
@@ -130,7 +151,8 @@ class Manifest(Record):
     """Everything a reader of the deck needs to know.
 
     `gpus` are those of each node that the deck was made for, `gpu_aware` says that MPI passes their memory on by
-    itself. `extensions` tells how the last stage grew after the deck was made; `protocol` and `stages` are new.
+    itself. `deviation` is there where the deck asks a committee. `extensions` tells how the last stage grew after the
+    deck was made; `protocol` and `stages` are new.
     """
 
     schema_version: Literal[1] = 1
@@ -144,6 +166,7 @@ class Manifest(Record):
     structure: StructureRecord
     potential: PotentialRecord
     stages: tuple[StageRecord, ...]
+    deviation: Deviation | None = None
     restart: Restart
     thermo_stride: int
     thermo_pattern: str = "log/thermo.*.log"

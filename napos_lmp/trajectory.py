@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 
 from napos_lmp.currents import VelocitySums, join_rows, read_rows
 from napos_lmp.dcd import DcdSegment, scan_dcd
+from napos_lmp.deviation import DeviationRows, read_segment, rows_of_stage, why_no_deviation
 from napos_lmp.errors import TrajectoryError
 from napos_lmp.manifest import Dump, StageRecord, read_manifest
 from napos_lmp.thermo import ThermoBlock, read_thermo
@@ -266,6 +267,32 @@ class DeckTrajectory:
         if len(rows) == 0:
             raise TrajectoryError(f"stage {stage!r} of {self.folder} has no whole row in {record.currents.pattern} yet")
         return VelocitySums.from_rows(rows, record, self.manifest)
+
+    def deviation(self, stage: str) -> DeviationRows:
+        """Deviation of the committee while a stage ran, joined over all segments like the frames.
+
+        Raises
+        ------
+        TrajectoryError
+            If the deck does not ask a committee, the stage has no row yet, or a file contradicts the manifest.
+        """
+        record, deviation = self.manifest.stage(stage), self.manifest.deviation
+        if deviation is None:
+            raise TrajectoryError(f"{self.folder} asks no committee while it runs: {why_no_deviation(self.manifest)}")
+        rows = rows_of_stage(self._deviation_parts, record, self.manifest)
+        if not record.is_dynamics or len(rows.steps) == 0:
+            raise TrajectoryError(f"stage {stage!r} of {self.folder} has no whole row in {deviation.pattern}")
+        return rows
+
+    @cached_property
+    def _deviation_parts(self) -> list[tuple[NDArray[np.float64], float]]:
+        assert self.manifest.deviation is not None
+        files = _segment_files(self.folder, self.manifest.deviation.pattern)
+        moved = {number for number, blocks in self._blocks.items() if any(not block.minimisation for block in blocks)}
+        return [
+            (read_segment(path, self.manifest, dynamics=number in moved), self._abandoned_after(number))
+            for number, path in files.items()
+        ]
 
     @cached_property
     def _blocks(self) -> dict[int, list[ThermoBlock]]:

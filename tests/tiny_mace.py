@@ -8,7 +8,9 @@ from napos_lmp.backends.mace import contained_imports
 ELEMENTS = ("O", "Na", "P", "S")
 
 
-def tiny_mace(*, heads: tuple[str, ...] = ("Default",), precision: str = "float64", cutoff: float = 4.0) -> Any:
+def tiny_mace(
+    *, heads: tuple[str, ...] = ("Default",), precision: str = "float64", cutoff: float = 4.0, seed: int = 0
+) -> Any:
     """A MACE model for O, Na, P and S (in MACE's order) with 8 channels and two layers."""
     with contained_imports():
         import numpy as np
@@ -16,7 +18,7 @@ def tiny_mace(*, heads: tuple[str, ...] = ("Default",), precision: str = "float6
         from e3nn import o3
         from mace import modules
 
-    torch.manual_seed(0)
+    torch.manual_seed(seed)
     before = torch.get_default_dtype()
     torch.set_default_dtype(getattr(torch, precision))
     try:

@@ -2,8 +2,8 @@
 
 Equilibrations and productions give temperature, pressure, energy and, at constant pressure, density from the log. The
 structure is measured on each production, or on the last stage at constant temperature where there is none; motion is
-measured on each production, vibrations on the stages for them. A measurement that the data do not support is recorded
-as refused, with the reason.
+measured on each production, vibrations on the stages for them, and the deviation of a committee on every stage that has
+it. A measurement that the data do not support is recorded as refused, with the reason.
 """
 
 from __future__ import annotations
@@ -19,10 +19,12 @@ from numpy.typing import ArrayLike, NDArray
 import napos_lmp
 from napos_lmp.analysis.averages import mean_estimate
 from napos_lmp.analysis.base import Result
+from napos_lmp.analysis.extrapolation import Extrapolation
 from napos_lmp.analysis.findings import Findings
 from napos_lmp.analysis.frames import checked_workers
 from napos_lmp.analysis.motion import MOBILE, measure_motion
 from napos_lmp.analysis.network.network import Network
+from napos_lmp.analysis.quantities.extrapolation import extrapolation_quantities, extrapolation_record
 from napos_lmp.analysis.quantities.response import elastic_quantities, thermal_quantities
 from napos_lmp.analysis.quantities.shared import refused
 from napos_lmp.analysis.quantities.vibrations import measure_vibrations
@@ -212,6 +214,27 @@ class _DeckAnalysis:
             put_in = self._manifest.structure.density_g_cm3
             reason = f"no stage is at constant pressure: the density is the one put in, {put_in:.3f} g/cm3"
             self.stages[-1].quantities.append(refused("density", "density", "g/cm^3", reason))
+        if self._manifest.potential.card.get("committee"):
+            self._measure_extrapolation(dynamics)
+
+    def _measure_extrapolation(self, dynamics: Sequence[StageRecord]) -> None:
+        """Deviation of the committee in every stage that LAMMPS asked it in; else on frames of the stages measured."""
+        drafts = {draft.record.name: draft for draft in self.stages}
+        for record in dynamics:
+            self._progress(f"{record.name}: deviation of the committee")
+            known = drafts.get(record.name)
+            draft = known or _StageDraft(record)
+            stored = known is not None and record.dump is not None
+            try:
+                found = Extrapolation(self._trajectory, record.name).run(stored_frames=stored)
+            except NaposError as error:
+                draft.refusals["deviation"] = str(error)
+                continue
+            self._save(draft, "deviation", found)
+            draft.quantities.extend(extrapolation_quantities(found))
+            draft.facts["extrapolation"] = extrapolation_record(found)
+            drafts[record.name] = draft
+        self.stages = [drafts[stage.name] for stage in self._manifest.stages if stage.name in drafts]
 
     def _measure_cooling(self) -> None:
         """Glass transition and slopes, as quantities of the last stage that cools at constant pressure."""
@@ -370,6 +393,7 @@ def _inputs(trajectory: DeckTrajectory) -> dict[str, InputFile]:
     patterns = [manifest.thermo_pattern, *(stage.dump.pattern for stage in manifest.stages if stage.dump)]
     patterns += [stage.table for stage in manifest.stages if stage.table]
     patterns += [stage.currents.pattern for stage in manifest.stages if stage.currents]
+    patterns += [manifest.deviation.pattern] if manifest.deviation else []
     paths = {path for pattern in patterns for path in folder.glob(pattern)}
     paths |= {path for name in (manifest.structure.file, manifest.final_structure) if (path := folder / name).is_file()}
     return {

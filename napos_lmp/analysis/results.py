@@ -23,7 +23,7 @@ from napos_lmp.records import Record, read_record
 
 ANALYSIS_FOLDER = "analysis"
 RESULT_NAME = "analysis.json"
-ANALYSIS_VERSION = 6
+ANALYSIS_VERSION = 7
 """Raised whenever the analysis measures more or otherwise, so that older results are measured again."""
 
 Tables = dict[str, Mapping[str, ArrayLike] | Result]
@@ -75,11 +75,32 @@ class Window(Record):
     slope_A2_ps: float
 
 
+class ExtrapolationRecord(Record):
+    """How far the models of a committee were from one another in a stage, against what is usual.
+
+    `source` is "run" where LAMMPS asked them on the way, "frames" where stored frames were given to them. `share` of
+    the `looks` is beyond the limits, up to `share_by_chance` would be at home. None where the card gives no limits; the
+    largest deviation also where the simulation blew up.
+    """
+
+    source: Literal["run", "frames"]
+    looks: int
+    share: float | None
+    share_by_chance: float | None
+    largest_eV_A: float | None
+    largest_at_ps: float
+    usual_largest_eV_A: float | None
+    usual_mean_eV_A: float | None
+    extrapolating: bool | None
+    verdict: str
+
+
 class StageResult(Record):
     """What was measured on the frames and the log of one stage.
 
     `files` holds the curves: the name of the measurement and a CSV file beside ``analysis.json``. `refusals` are whole
-    measurements that could not be made. `messages` say what was dropped from the trajectory.
+    measurements that could not be made. `messages` say what was dropped from the trajectory. `extrapolation` is
+    there for decks with a committee.
     """
 
     stage: str
@@ -95,6 +116,7 @@ class StageResult(Record):
     files: dict[str, str] = Field(default_factory=dict)
     refusals: dict[str, str] = Field(default_factory=dict)
     messages: tuple[str, ...] = ()
+    extrapolation: ExtrapolationRecord | None = None
 
     def get(self, key: str) -> Quantity | None:
         """The quantity with a key, if it was looked at."""
@@ -131,6 +153,12 @@ class DeckResult(Record):
     thermo: str | None = None
     stages: tuple[StageResult, ...] = ()
     refusals: dict[str, str] = Field(default_factory=dict)
+
+    @property
+    def extrapolations(self) -> list[str]:
+        """Stage and verdict of the stages in which the potential extrapolates, or of which nobody can say."""
+        found = [(stage.stage, stage.extrapolation) for stage in self.stages if stage.extrapolation]
+        return [f"{stage}: {record.verdict}" for stage, record in found if record.extrapolating is not False]
 
     def as_dict(self) -> dict[str, Any]:
         """The result as JSON-ready values."""

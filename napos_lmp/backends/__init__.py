@@ -26,6 +26,9 @@ class Backend(Protocol):
     def template(self) -> str:
         """Template of the pair style block, relative to the templates folder."""
 
+    def committee_template(self, *, gpu: bool = False) -> str | None:
+        """Template of the pair style block that asks a committee; None where only its first model can be run."""
+
     @property
     def pair_style(self) -> str:
         """Name of the LAMMPS pair style that runs the model."""

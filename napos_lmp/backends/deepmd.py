@@ -37,6 +37,10 @@ class DeepmdBackend:
     single_rank = False
     runs_code = False
 
+    def committee_template(self, *, gpu: bool = False) -> str | None:
+        """The pair style itself asks a committee."""
+        return "potentials/deepmd_committee.lmp.j2"
+
     def lammps_styles(self, potential: Potential) -> tuple[str, ...]:
         """The plugin's pair style."""
         return ("pair deepmd",)

@@ -80,6 +80,10 @@ class MliapBackend:
         """Template of the pair style block."""
         return self._style.template
 
+    def committee_template(self, *, gpu: bool = False) -> str | None:
+        """Only the CPU bridge can ask a committee, so decks for GPUs and for other pair styles hold the first model."""
+        return "potentials/mliap_committee.lmp.j2" if self.bridged and not gpu else None
+
     @property
     def lammps_packages(self) -> tuple[str, ...]:
         """Packages of LAMMPS that the pair style lives in."""

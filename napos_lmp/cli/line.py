@@ -185,6 +185,9 @@ def analyse(
         return
     for folder in (*(deck / "analysis" for deck in decks), *found):
         typer.echo(f"{folder / 'analysis.json'}")
+    for deck, measured in zip(decks, results, strict=True):
+        for sentence in measured.extrapolations:
+            typer.echo(f"{deck}, {sentence}", err=True)
     for result in found.values():
         for sentence in (*result.result.messages, *(f"{k}: {reason}" for k, reason in result.result.refusals.items())):
             typer.echo(f"{result.trajectory}: {sentence}", err=True)

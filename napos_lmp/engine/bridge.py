@@ -6,7 +6,8 @@ Started in a deck's folder in the place of `lmp`, with the same switches:
 
 The input goes to the LAMMPS library command by command. Only `pair_style mliap unified FILE` and its `pair_coeff` are
 kept back: LAMMPS gets `pair_style zero` and a `fix external` in their place, and the object in FILE gives the forces.
-The deck is not changed and knows nothing of this.
+The deck is not changed and knows nothing of this, but for the variables `deviation_models`, `deviation_stride` and
+`deviation_file`, by which the deck of a committee names its further models: see :class:`CommitteeWatch`.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ import ctypes
 import os
 import signal
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -23,9 +24,10 @@ from napos_lmp.engine.messages import BRIDGE_ERROR
 from napos_lmp.errors import EngineError, NaposError
 
 if TYPE_CHECKING:
-    from napos_lmp.backends.unified import UnifiedEvaluator
+    from napos_lmp.backends.unified import Evaluation, UnifiedEvaluator
 
 FIX_ID = "napos_lmp_bridge"
+_COLUMNS = ("step", "max_devi_v", "min_devi_v", "avg_devi_v", "max_devi_f", "min_devi_f", "avg_devi_f")
 _VIRIAL_ORDER = ((0, 0), (1, 1), (2, 2), (0, 1), (0, 2), (1, 2))
 
 
@@ -57,6 +59,41 @@ def split_arguments(arguments: list[str]) -> tuple[str | None, list[str]]:
     return file, rest
 
 
+class CommitteeWatch:
+    """The further models of a committee, asked now and then; what they say is written as `pair_style deepmd` does.
+
+    Parameters
+    ----------
+    evaluators
+        Of the further models.
+    stride
+        Steps between two looks.
+    file
+        Text file, made when the first row is written: a row for every look, columns as the heading names them. The
+        deviation of an atom's force is in eV/A, that of the components of the virial in eV for each atom.
+    """
+
+    def __init__(self, evaluators: Sequence[UnifiedEvaluator], stride: int, file: Path) -> None:
+        self._evaluators, self._stride, self._file = evaluators, stride, file
+        self._begun = False
+
+    def look(self, step: int, first: Evaluation, positions: Any, cell: Any, types: Any) -> None:
+        """Ask the further models about the configuration of which the first has said `first`, if it is time."""
+        import numpy as np
+
+        if step % self._stride:
+            return
+        said = [first, *(evaluator.evaluate(positions, cell, types) for evaluator in self._evaluators)]
+        forces = np.linalg.norm(np.std([one.forces for one in said], axis=0), axis=1)
+        virials = np.std([one.virial for one in said], axis=0) / len(forces)
+        row = (virials.max(), virials.min(), np.sqrt(np.mean(virials**2)), forces.max(), forces.min(), forces.mean())
+        with self._file.open("a" if self._begun else "w", encoding="utf-8") as stream:
+            if not self._begun:
+                stream.write("#" + f"{_COLUMNS[0]:>11}" + "".join(f"{name:>19}" for name in _COLUMNS[1:]) + "\n")
+            stream.write(f"{step:12d}" + "".join(f"{value:19.6e}" for value in row) + "\n")
+        self._begun = True
+
+
 class Bridge:
     """A LAMMPS whose forces come from a unified object.
 
@@ -70,6 +107,7 @@ class Bridge:
         self._lammps = _open_lammps(arguments)
         self._model_file: Path | None = None
         self._evaluator: UnifiedEvaluator | None = None
+        self._watch: CommitteeWatch | None = None
 
     def run(self, commands: Iterable[str]) -> None:
         """Carry out commands; those of included files too.
@@ -92,7 +130,7 @@ class Bridge:
             else:
                 self._lammps.command(command)
                 if words == ["clear"]:
-                    self._model_file = self._evaluator = None
+                    self._model_file = self._evaluator = self._watch = None
 
     def close(self) -> None:
         """End LAMMPS in an orderly way."""
@@ -119,16 +157,29 @@ class Bridge:
             self._lammps.command(f"fix_modify {FIX_ID} energy yes virial yes")
             self._lammps.set_fix_external_callback(FIX_ID, self._answer, None)
         self._evaluator = evaluator
+        self._watch = self._committee(elements)
+
+    def _committee(self, elements: list[str]) -> CommitteeWatch | None:
+        """The further models that the deck names."""
+        from napos_lmp.backends.mliap import load_unified
+        from napos_lmp.backends.unified import UnifiedEvaluator
+
+        names = [f"deviation_{name}" for name in ("models", "stride", "file")]
+        if not all(self._lammps.has_id("variable", name) for name in names):
+            return None
+        models, stride, file = (self._lammps.extract_variable(name) for name in names)
+        evaluators = [UnifiedEvaluator(load_unified(Path(model)), elements) for model in models.split()]
+        return CommitteeWatch(evaluators, int(stride), Path(file))
 
     def _answer(self, caller: Any, step: int, n_atoms: int, tags: Any, positions: Any, forces: Any) -> None:
         """Give LAMMPS forces, energies and virials; an exception cannot pass through it, so it ends the program."""
         try:
-            self._compute(tags, positions, forces)
+            self._compute(step, tags, positions, forces)
         except BaseException as error:
             reason = (str(error).splitlines() or [""])[0]
             _fail(f"{BRIDGE_ERROR}the model failed at step {step}: {type(error).__name__}: {reason}")
 
-    def _compute(self, tags: Any, positions: Any, forces: Any) -> None:
+    def _compute(self, step: int, tags: Any, positions: Any, forces: Any) -> None:
         """LAMMPS sorts its atoms anew now and then; the model gets them in the order of their tags."""
         import numpy as np
 
@@ -138,7 +189,10 @@ class Bridge:
         order = np.argsort(tags)
         types = self._lammps.numpy.extract_atom("type")[: len(order)]
         cell, origin = self._box()
-        result = self._evaluator.evaluate(positions[order] - origin, cell, types[order] - 1)
+        configuration = (positions[order] - origin, cell, types[order] - 1)
+        result = self._evaluator.evaluate(*configuration)
+        if self._watch is not None:
+            self._watch.look(step, result, *configuration)
         place = np.empty_like(order)
         place[order] = np.arange(len(order))
         forces[:] = result.forces[place]

@@ -25,6 +25,7 @@ Status = Literal["ok", "warn", "fail"]
 _RESTART_BYTES_PER_ATOM = 100
 _THERMO_LINE_BYTES = 2 * 300
 _CURRENT_COLUMN_BYTES = 14
+_DEVIATION_LINE_BYTES = 127
 _FRAME_BYTES_PER_ATOM = 12
 _FRAME_HEAD_BYTES = 100
 _SPARE_BYTES = 210_000_000  # decks halt at 200 MB
@@ -168,6 +169,14 @@ def _check_potential_file(deck: Path, manifest: Manifest) -> Check:
             f"{potential.file} is not the potential {potential.name} this deck was made with "
             f"(SHA-256 {digest[:12]}, not {potential.sha256[:12]}); make the deck again",
         )
+    for other in potential.committee:
+        if not (deck / other.file).is_file() or sha256_of(deck / other.file) != other.sha256:
+            return Check(
+                "potential",
+                "fail",
+                f"{other.file} is missing or not the model of the committee of {potential.name} this deck was made "
+                f"with (SHA-256 {other.sha256[:12]}); make the deck again",
+            )
     unknown = [element for element in manifest.elements if element not in potential.elements]
     if unknown:
         return Check(
@@ -261,11 +270,13 @@ def expected_bytes(manifest: Manifest) -> int:
         for stage in manifest.stages
         if stage.currents
     )
+    rows = manifest.last_step // manifest.deviation.stride + 1 if manifest.deviation else 0
     return (
         frames * frame
         + 4 * atoms * _RESTART_BYTES_PER_ATOM
         + lines * _THERMO_LINE_BYTES
         + columns * _CURRENT_COLUMN_BYTES
+        + rows * _DEVIATION_LINE_BYTES
     )
 
 

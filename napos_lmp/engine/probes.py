@@ -20,6 +20,8 @@ newton on
 region box block 0 20 0 20 0 20
 create_box {types} box
 mass * 20.0
+variable segment3 index 000
+variable deviation_file index /dev/null
 include {file}
 print "NAPOS-LMP POTENTIAL LOADED"
 """
@@ -57,7 +59,8 @@ class _PotentialProbe:
     def __init__(self, launch: Launch, deck: Path, manifest: Manifest) -> None:
         self.launch, self.deck, self.types = launch, deck, len(manifest.elements)
         start = (*launch.lammps.start, *launch.switches)
-        self._key = (start, manifest.potential.sha256, (deck / POTENTIAL_INCLUDE).read_text(), self.types)
+        models = (manifest.potential.sha256, *(other.sha256 for other in manifest.potential.committee))
+        self._key = (start, models, (deck / POTENTIAL_INCLUDE).read_text(), self.types)
 
     def __hash__(self) -> int:
         return hash(self._key)

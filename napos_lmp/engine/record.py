@@ -90,6 +90,8 @@ def next_segment(deck: Path, manifest: Manifest, record: RunRecord) -> int:
     """A segment number that no earlier run of the deck has used, with the engine or without."""
     outputs = [output for stage in manifest.stages for output in (stage.dump, stage.currents) if output]
     patterns = [manifest.thermo_pattern, *(output.pattern for output in outputs)]
+    if manifest.deviation:
+        patterns.append(manifest.deviation.pattern)
     used = {segment.number for segment in record.segments}
     for pattern in patterns:
         before, after = Path(pattern).name.split("*")

@@ -30,7 +30,7 @@ from napos_lmp.study import INDEX_NAME, StudyIndex, decks_below, read_study_inde
 
 _BASES = {
     "peak": "g(r)", "cutoff": "g(r)", "expected_mean_n": COMPOSITION, "residual": "exact", "q_smallest": "box",
-    "elastic": "fit", "cooling": "protocol", "cavity": "grid", "density_profile": "layers",
+    "elastic": "fit", "cooling": "protocol", "cavity": "grid", "density_profile": "layers", "extrapolation": "looks",
 }  # fmt: skip
 
 GlassKey = tuple[str, str, str, int]

@@ -12,6 +12,7 @@ from napos_lmp.report.comparison import comparison
 from napos_lmp.report.convergence import convergence_section
 from napos_lmp.report.distrust import caveats
 from napos_lmp.report.experiment import experiment_section
+from napos_lmp.report.extrapolation import deviation_blocks
 from napos_lmp.report.glass import USUAL_BRIDGES, former_of, glass_section, occurs
 from napos_lmp.report.html import Block, Card, CardItem, Cards, Caveat, Caveats, Page, Section, Tabular, Text
 from napos_lmp.report.numbers import Cell, Number, Table
@@ -69,7 +70,8 @@ def build_page(study: StudyView) -> Page:
     if (convergence := convergence_section(study)) is not None:
         sections.append(convergence)
     sections.extend(glass_section(glass) for glass in study.glasses)
-    sections.append(Section("distrust", "What to distrust", "What to distrust", (Caveats(warnings),)))
+    doubts = (Caveats(warnings), *deviation_blocks(study))
+    sections.append(Section("distrust", "What to distrust", "What to distrust", doubts))
     sections.append(provenance(study))
     return Page(
         title=study.title,

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterable
 from typing import Any
 
 from napos_lmp.report.collect import DeckView, Glass, StudyView
+from napos_lmp.report.extrapolation import extrapolation_caveat
 from napos_lmp.report.html import Caveat
 from napos_lmp.structure import estimate_density
 
@@ -24,8 +25,8 @@ _PS_PER_S = 1e12
 def caveats(study: StudyView) -> tuple[Caveat, ...]:
     """All caveats that apply to a study, the weightiest first."""
     checks: tuple[Callable[[StudyView], Caveat | None], ...] = (
-        _missing, _changed, _potential, _domain, _suspicious, _quench, _size, _duration, _replicas,
-        _above_transition, _nernst_einstein, _temperature, _refusals, _holes,
+        _missing, _changed, _potential, _domain, extrapolation_caveat, _suspicious, _quench, _size, _duration,
+        _replicas, _above_transition, _nernst_einstein, _temperature, _refusals, _holes,
     )  # fmt: skip
     return tuple(caveat for check in checks if (caveat := check(study)) is not None)
 

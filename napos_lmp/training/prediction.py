@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from napos_lmp.backends.deepmd import import_deepmd
-from napos_lmp.backends.mace import choose_head, contained_imports, mace_elements, mace_heads
+from napos_lmp.backends.mace import choose_head, contained_imports, is_mace, mace_elements, mace_heads
 from napos_lmp.backends.mliap import load_model
 from napos_lmp.card import Potential
 from napos_lmp.errors import EvaluationError
@@ -99,10 +99,14 @@ def predict_mace(model: Path, frames: Sequence[Frame]) -> list[Prediction]:
     ------
     PotentialError
         If the file may not be loaded (:mod:`napos_lmp.trust`), is no model, or has several heads.
+    EvaluationError
+        If it is no MACE model.
     """
     import torch
 
     network = load_model(model)
+    if not is_mace(network):
+        raise EvaluationError(f"{model} is an exported object; a MACE model as trained is needed to evaluate frames")
     head = choose_head(mace_heads(network), None, model.name)
     device = "cuda" if torch.cuda.is_available() else "cpu"
     network = network.to(device).eval()
