@@ -63,7 +63,7 @@ LABELLING = {
 }
 PLAN = {
     "training": "training.yaml", "explorer": "tiny", "sampling": "sampling.yaml", "labelling": "queue.yaml",
-    "rounds": 2, "frames": 3, "window": [0.001, 1e6], "stop": 0.0, "output": "learning",
+    "rounds": 1, "frames": 3, "window": [0.001, 1e6], "stop": 0.0, "output": "learning",
 }  # fmt: skip
 
 
@@ -167,13 +167,13 @@ def test_a_killed_loop_goes_on_and_does_nothing_twice(tmp_path, monkeypatch):
     assert result.exit_code == 0, result.output
     assert {path: path.stat().st_mtime_ns for path in (*kept, *trained)} == kept | trained
     learned = json.loads(result.stdout[result.stdout.index("{") :])
-    assert learned["ended"] == "all 2 rounds are done"
+    assert learned["ended"].startswith("1 of at most 1 rounds are done")
     check_rounds(tmp_path, learned["rounds"])
     assert standing(read_learning_plan(plan)).ended
     before = sorted((tmp_path / "learning").rglob("*"))
     said = CliRunner().invoke(app, ["learn", str(plan), "--status"])
     assert said.exit_code == 0
-    assert "all 2 rounds are done" in said.output
+    assert "1 of at most 1 rounds are done" in said.output
     assert sorted((tmp_path / "learning").rglob("*")) == before
     write_files(tmp_path, plan={"frames": 4})
     refused = CliRunner().invoke(app, ["learn", str(plan)])
@@ -183,21 +183,16 @@ def test_a_killed_loop_goes_on_and_does_nothing_twice(tmp_path, monkeypatch):
 
 def check_rounds(folder: Path, rounds):
     """Each round trains on the labels of those before; what is validated and tested on stays."""
-    first, second, last = rounds
-    assert (first["labelled"], second["labelled"], last["labelled"]) == (3, 3, 0)
+    first, last = rounds
+    assert (first["labelled"], last["labelled"]) == (3, 0)
     trained_on = [record["models"][0]["trained_on"] for record in rounds]
-    assert np.diff(trained_on).tolist() == [3, 3]
+    assert np.diff(trained_on).tolist() == [3]
     for name in ("validation", "test"):
         sizes = {next(e["frames"] for e in r["models"][0]["errors"] if e["set"] == name) for r in rounds}
         assert len(sizes) == 1
     assert last["unknown_share"] is None
-    seen = set()
-    for number, record in enumerate((first, second), start=1):
-        home = folder / f"learning/round-{number}"
-        rows = list(csv.DictReader((home / "candidates.csv").open()))
-        assert sum(record["candidates"].values()) == len(rows)
-        selected = {f"round-{number}-{row['id']}" for row in rows if row["fate"] == "selected"}
-        queue = Queue(home / "queue")
-        assert queue.collected == selected
-        assert not selected & seen
-        seen |= selected
+    home = folder / "learning/round-1"
+    rows = list(csv.DictReader((home / "candidates.csv").open()))
+    assert sum(first["candidates"].values()) == len(rows)
+    selected = {f"round-1-{row['id']}" for row in rows if row["fate"] == "selected"}
+    assert Queue(home / "queue").collected == selected

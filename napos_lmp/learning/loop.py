@@ -140,7 +140,9 @@ def _ended(learning: Learning, rounds: list[RoundRecord]) -> str:
     if last is None:
         return ""
     if last.unknown_share is None:
-        return f"all {learning.plan.rounds} rounds are done"
+        return (
+            f"{len(rounds) - 1} of at most {learning.plan.rounds} rounds are done, and what they labelled is trained on"
+        )
     if last.unknown_share <= learning.plan.stop:
         return f"the committee knows all but {100 * last.unknown_share:.1f} % of the frames that it comes by"
     if not last.labelled:
