@@ -1,6 +1,7 @@
 """Active learning: what is selected, what is refused, and a loop that is killed and goes on."""
 
 import csv
+import fcntl
 import json
 import signal
 import subprocess
@@ -18,7 +19,7 @@ from typer.testing import CliRunner
 from napos_lmp.card import UsualDeviation
 from napos_lmp.cli.app import app
 from napos_lmp.errors import LearningError
-from napos_lmp.learning import read_learning_plan, standing
+from napos_lmp.learning import learn, read_learning_plan, standing
 from napos_lmp.learning.selection import judge
 from napos_lmp.potential import load_potential
 from napos_lmp.reference.queue import Queue
@@ -96,7 +97,7 @@ def test_those_inside_the_window_that_differ_most_are_selected(monkeypatch):
     for number, atoms in enumerate(frames):
         atoms.info |= {"id": str(number), "composition": "x", "phase": "melt", "trajectory": "a"}
     frames[5] = frames[4].copy()  # the same frame twice is worth one label
-    sizes = [0.05, 0.3, 0.3, 9.0, 0.3, 0.3, 0.05, 0.3]
+    sizes = [0.05, 0.3, 0.3, 9.0, 0.3, 0.3, np.nan, 0.3]
     shipped = load_potential("napos-deepmd")
     usual = UsualDeviation(largest_atom_eV_A=0.1, frame_mean_eV_A=0.1, frames=1, atoms=1)
     committee = type(shipped)(shipped.card.model_copy(update={"usual_deviation": usual}), shipped.folder)
@@ -110,10 +111,10 @@ def test_those_inside_the_window_that_differ_most_are_selected(monkeypatch):
     monkeypatch.setattr("napos_lmp.learning.selection.committee_predictions", two_models)
     found = judge(committee, frames, (1.0, 5.0), 4)
     np.testing.assert_allclose(found.largest, sizes)
-    assert (found.fates[0], found.fates[6], found.fates[3]) == ("known", "known", "unphysical")
-    assert found.counts == {"known": 2, "selected": 4, "left": 1, "unphysical": 1}
+    assert (found.fates[0], found.fates[6], found.fates[3]) == ("known", "unphysical", "unphysical")
+    assert found.counts == {"known": 1, "selected": 4, "left": 1, "unphysical": 2}
     assert {found.fates[4], found.fates[5]} == {"selected", "left"}
-    assert found.unknown_share == pytest.approx(6 / 8)
+    assert found.unknown_share == pytest.approx(7 / 8)
     again = judge(committee, frames, (1.0, 5.0), 1, known=[frames[4]])
     assert "selected" not in (again.fates[4], again.fates[5])
     with pytest.raises(LearningError, match="the card of 'napos-deepmd' does not say which deviation"):
@@ -127,6 +128,7 @@ def test_those_inside_the_window_that_differ_most_are_selected(monkeypatch):
         ({"plan": {"window": [5, 1]}}, "window: 5 must be below 1"),
         ({"plan": {"training": "none.yaml"}}, r"training: .*none\.yaml does not exist"),
         ({"plan": {"frame": 3}}, "frame"),
+        ({"training": {"split": {"by": "run"}}}, "split.by is 'run'; labels name their 'trajectory'"),
         ({"training": {"models": [TRAINING["models"][0] | {"members": 1}]}}, "'tiny' has one member, and a deviation"),
         ({"sampling": {"sources": []}}, "sources"),
         (
@@ -144,6 +146,18 @@ def test_bad_plans_are_one_sentence_before_anything_is_done(tmp_path, changes, s
         read_learning_plan(write_files(tmp_path, **changes))
     assert "\n" not in str(caught.value)
     assert not (tmp_path / "learning").exists()
+
+
+def test_a_second_process_and_data_without_a_free_energy_are_refused(tmp_path):
+    learning = read_learning_plan(write_files(tmp_path))
+    learning.plan.output.mkdir()
+    with (learning.plan.output / "learning.lock").open("a") as stream:
+        fcntl.flock(stream, fcntl.LOCK_EX)
+        with pytest.raises(LearningError, match="another process is learning in"):
+            learn(learning, None)
+    ase.io.write(tmp_path / "start.extxyz", ase.io.read(SUBSET, ":"), format="extxyz")
+    with pytest.raises(LearningError, match="the data have no free_energy, which labels have"):
+        learn(read_learning_plan(tmp_path / "plan.yaml"), None)
 
 
 @pytest.mark.slow

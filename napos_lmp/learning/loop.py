@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import fcntl
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 
 from napos_lmp.errors import LearningError
 from napos_lmp.learning.plan import Learning
@@ -99,15 +103,30 @@ def learn(learning: Learning, callbacks: Callbacks, *, workers: int = 1, trust: 
     RunStoppedError
         After Ctrl-C.
     """
-    _begin(learning)
     split = _named(learning)
-    while not (state := standing(learning)).ended:
-        number = len(state.rounds) + 1
-        data = labelled_sets(learning.plan.output, len(state.rounds))
-        this = Round(learning, number, Changes(data, split), callbacks)
-        record = _carry_out(learning, this, number, workers, trust, callbacks)
-        write_record(this.folder / RECORD_NAME, record)
+    learning.plan.output.mkdir(parents=True, exist_ok=True)
+    with _alone(learning.plan.output):
+        _begin(learning)
+        while not (state := standing(learning)).ended:
+            number = len(state.rounds) + 1
+            data = labelled_sets(learning.plan.output, len(state.rounds))
+            this = Round(learning, number, Changes(data, split), callbacks)
+            record = _carry_out(learning, this, number, workers, trust, callbacks)
+            write_record(this.folder / RECORD_NAME, record)
     return state
+
+
+@contextmanager
+def _alone(output: Path) -> Iterator[None]:
+    """Hold the folder of a learning; the kernel lets go of it when this process ends."""
+    with (output / "learning.lock").open("a") as stream:
+        try:
+            fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise LearningError(
+                f"another process is learning in {output}; wait for it, or name another output"
+            ) from None
+        yield
 
 
 def _carry_out(
@@ -155,7 +174,6 @@ def _begin(learning: Learning) -> None:
     path = learning.plan.output / STATE_NAME
     settings = learning.settings
     if not path.is_file():
-        path.parent.mkdir(parents=True, exist_ok=True)
         write_record(path, Begun(settings=settings))
         return
     before = read_record(path, Begun, LearningError).settings
@@ -167,10 +185,11 @@ def _begin(learning: Learning) -> None:
 
 def _named(learning: Learning) -> Split:
     """The split of the training plan with its trajectories by name, so that new ones are all to train on."""
-    training, base = learning.training, learning.plan.training.parent
+    training, base = learning.training, learning.plan.training
     split = training.split
-    data = [base / path for path in training.data]
-    frames = read_frames(data, training.elements, split.by, training.force_cap_eV_A)
+    frames = read_frames(learning.data, training.elements, split.by, training.force_cap_eV_A)
+    if not frames.frames[0].smeared:
+        raise LearningError(f"{base}: the data have no free_energy, which labels have; one training must have one kind")
     parts = split_frames(frames.frames, split)
     names = {
         part: tuple(sorted({frame.trajectory for frame in parts[part] if not is_held_out(frame, split)}))

@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Self
+from typing import Annotated, Any, Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from napos_lmp.errors import LabelError, LearningError
 from napos_lmp.files import sha256_of
+from napos_lmp.reference.card import card_path, read_data_card
+from napos_lmp.reference.engines import make_engine
 from napos_lmp.reference.plan import SamplingPlan
 from napos_lmp.reference.plan import read_plan as read_sampling
-from napos_lmp.reference.queue import QueueSettings
+from napos_lmp.reference.queue import QueueSettings, fingerprint
 from napos_lmp.training.plan import TrainingPlan
 from napos_lmp.training.plan import read_plan as read_training
 from napos_lmp.yamlfile import read_yaml_model
@@ -76,11 +80,23 @@ class Learning:
 
     @property
     def settings(self) -> dict[str, str]:
-        """What must not change between rounds, by field: hashes of files, and values."""
-        plan = self.plan
-        files = {name: sha256_of(getattr(plan, name)) for name in ("training", "sampling", "labelling")}
+        """What must not change between rounds, by field: hashes of what files say, and values."""
+        plan, training = self.plan, self.training
         window = "to".join(f"{end:g}" for end in plan.window)
-        return {**files, "explorer": plan.explorer, "frames": str(plan.frames), "window": window}
+        return {
+            "training": _digest(training.model_dump(mode="json", exclude={"threads", "output"})),
+            "data of training": _digest([sha256_of(path) for path in self.data]),
+            "sampling": _digest(self.sampling.model_dump(mode="json", exclude={"output", "work", "potential"})),
+            "labelling": _digest(self.labelling.model_dump(mode="json", include={"engine", "force_cap_eV_A"})),
+            "explorer": plan.explorer,
+            "frames": str(plan.frames),
+            "window": window,
+        }
+
+    @property
+    def data(self) -> tuple[Path, ...]:
+        """The data files of the training plan."""
+        return tuple(self.plan.training.parent / path for path in self.training.data)
 
 
 def read_learning_plan(path: Path) -> Learning:
@@ -111,8 +127,22 @@ def read_learning_plan(path: Path) -> Learning:
         raise LearningError(
             f"{path}: explorer: {plan.explorer!r} has one member, and a deviation takes a committee of at least two"
         )
+    if training.split.by != "trajectory":
+        raise LearningError(f"{plan.training}: split.by is {training.split.by!r}; labels name their 'trajectory'")
     sampling = read_sampling(plan.sampling)
     if tested := next((source.name for source in sampling.sources if source.group == "test"), None):
         raise LearningError(f"{plan.sampling}: source {tested!r} is of the group test, of which nothing may be learned")
     labelling = read_yaml_model(plan.labelling, QueueSettings, LabelError)
-    return Learning(plan, training, sampling, labelling)
+    learning = Learning(plan, training, sampling, labelling)
+    level = fingerprint(make_engine(labelling.engine).level)
+    for data in learning.data:
+        if card_path(data).is_file() and (card := read_data_card(data)).settings and card.level != level:
+            raise LearningError(
+                f"{plan.labelling}: its level of theory is not that of {data} ({card.level_of_theory}); all labels of "
+                "one training must be of one level"
+            )
+    return learning
+
+
+def _digest(content: Any) -> str:
+    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
@@ -11,14 +12,16 @@ from typing import Any
 from pydantic import Field
 
 from napos_lmp.card import Potential, SetErrors
+from napos_lmp.errors import LearningError
 from napos_lmp.files import write_text
 from napos_lmp.learning.plan import Learning
-from napos_lmp.learning.selection import Judgement, judge, write_candidates
+from napos_lmp.learning.selection import Judgement, judge, unlabelled, write_candidates
 from napos_lmp.records import Record
 from napos_lmp.reference.explore import Progress, sample
 from napos_lmp.reference.frames import read_frames, write_frames
 from napos_lmp.reference.labelling import LabelEvent, label_queue
 from napos_lmp.reference.queue import QUEUE_FILE, Queue
+from napos_lmp.training.dataset import is_held_out
 from napos_lmp.training.plan import Changes, PlannedResult, train_plan
 from napos_lmp.training.progress import ProgressCallback
 from napos_lmp.trust import accepting
@@ -86,12 +89,14 @@ class Round:
     def __init__(self, learning: Learning, number: int, changes: Changes, callbacks: Callbacks) -> None:
         self._learning, self._number, self._callbacks = learning, number, callbacks
         self.folder = round_folder(learning.plan.output, number)
-        self._changes = Changes(changes.data, changes.split, self.folder / "training")
+        self._trained = self.folder / "training"
+        self._changes = Changes(changes.data, changes.split, self._trained)
         self._queue = self.folder / "queue"
 
     def train(self, trust: bool) -> list[PlannedResult]:
         """Train all models of the plan."""
         path, message = self._learning.plan.training, self._callbacks.message
+        self._share_pretraining()
         with self._callbacks.training() as progress:
             return train_plan(path, progress, changes=self._changes, trust=trust, message=message)
 
@@ -114,7 +119,14 @@ class Round:
                 failed = sample(plan, workers, progress).failed
             for sentence in failed:
                 self._callbacks.message(f"left out: {sentence}")
-        return read_frames(pool)
+        frames = read_frames(pool)
+        split = self._changes.split or self._learning.training.split
+        free = [frame for frame in frames if not is_held_out(unlabelled(frame), split)]
+        if len(free) < len(frames):
+            self._callbacks.message(f"left out: {len(frames) - len(free)} frames of kinds that the split holds out")
+        if not free:
+            raise LearningError(f"all frames of {pool} are of kinds that the split of the training plan holds out")
+        return free
 
     def select(self, committee: Potential, candidates: Sequence[Any]) -> Judgement:
         """Judge the candidates, and put those to label into a queue."""
@@ -128,12 +140,31 @@ class Round:
         return judgement
 
     def label(self, workers: int) -> tuple[int, int]:
-        """Label what waits; the numbers of frames labelled and rejected."""
+        """Label what waits; the numbers of frames labelled and rejected.
+
+        Raises
+        ------
+        LearningError
+            If frames wait still, as another process has them.
+        """
         if not (self._queue / _POOL).is_file():
             return 0, 0
-        state = label_queue(self._queue, workers, progress=self._callbacks.labels)
-        Queue(self._queue).collect()
-        return state.frames - state.rejected, state.rejected
+        if Queue(self._queue).waiting():
+            label_queue(self._queue, workers, progress=self._callbacks.labels)
+        queue = Queue(self._queue)
+        queue.collect()
+        if waiting := queue.waiting():
+            raise LearningError(f"{len(waiting)} frames of {self._queue} have no label yet; go on when they have")
+        return len(queue.collected), queue.state().rejected
+
+    def _share_pretraining(self) -> None:
+        """Point to what the first round trained on other labels: no round changes those."""
+        first = round_folder(self._learning.plan.output, 1) / "training"
+        for done in first.glob("*/member-*/pretrain") if self._number > 1 else ():
+            link = self._trained / done.relative_to(first)
+            if not link.is_symlink():
+                link.parent.mkdir(parents=True, exist_ok=True)
+                link.symlink_to(os.path.relpath(done, link.parent))
 
     def _fill(self, frames: Sequence[Any]) -> None:
         """The pool last: with it the queue is whole."""

@@ -16,7 +16,7 @@ from napos_lmp.errors import LearningError
 from napos_lmp.files import whole_file
 from napos_lmp.reference.descriptors import mean_descriptors
 from napos_lmp.reference.selection import farthest_first
-from napos_lmp.training.dataset import Array, Frame
+from napos_lmp.training.dataset import Array, Frame, density_of
 from napos_lmp.training.deviation import force_deviations
 from napos_lmp.training.prediction import committee_predictions
 
@@ -77,11 +77,11 @@ def judge(
     usual = committee.card.usual_deviation
     if usual is None:
         raise LearningError(f"the card of {committee.name!r} does not say which deviation of its committee is usual")
-    deviations = force_deviations(committee_predictions(committee, [_unlabelled(frame) for frame in candidates]))
+    deviations = force_deviations(committee_predictions(committee, [unlabelled(frame) for frame in candidates]))
     largest = np.array([deviation.max() for deviation in deviations])
     mean = np.array([deviation.mean() for deviation in deviations])
     low, high = (end * usual.largest_atom_eV_A for end in window)
-    fates: list[Fate] = ["known" if size < low else "unphysical" if size > high else "left" for size in largest]
+    fates: list[Fate] = ["known" if size < low else "left" if size <= high else "unphysical" for size in largest]
     inside = [place for place, fate in enumerate(fates) if fate == "left"]
     if inside:
         frames = [*known, *(candidates[place] for place in inside)]
@@ -103,8 +103,9 @@ def write_candidates(path: Path, candidates: Sequence[Any], judgement: Judgement
             writer.writerow([*told, f"{largest:.4f}", f"{mean:.4f}", fate])
 
 
-def _unlabelled(atoms: Any) -> Frame:
-    """A frame to predict, with no labels in it."""
+def unlabelled(atoms: Any) -> Frame:
+    """A frame of an exploration, with no labels in it."""
+    temperature = atoms.info.get("temperature_K")
     return Frame(
         symbols=tuple(atoms.get_chemical_symbols()),
         cell=atoms.cell.array,
@@ -112,9 +113,9 @@ def _unlabelled(atoms: Any) -> Frame:
         energy=np.nan,
         forces=np.full_like(atoms.positions, np.nan),
         virial=None,
-        density=np.nan,
+        density=density_of(atoms),
         trajectory=str(atoms.info["trajectory"]),
         composition=str(atoms.info["composition"]),
         phase=str(atoms.info["phase"]),
-        temperature=None,
+        temperature=None if temperature is None else float(temperature),
     )

@@ -230,6 +230,11 @@ def write_extxyz(frames: Sequence[Frame], path: Path) -> None:
         write_xyz(stream, images)
 
 
+def density_of(atoms: Any) -> float:
+    """Density of `ase.Atoms` in g/cm3."""
+    return float(atoms.get_masses().sum()) * _DENSITY_UNIT / float(atoms.cell.volume)
+
+
 def type_order(symbols: Sequence[str], elements: Sequence[str]) -> NDArray[np.intp]:
     """Indices that sort atoms by element, stable."""
     return np.argsort([elements.index(symbol) for symbol in symbols], kind="stable")
@@ -346,7 +351,7 @@ def _checked(atoms: Any, where: str, elements: Sequence[str], by: str) -> Frame:
         energy=float(labels.get("free_energy", labels["energy"])),
         forces=np.array(labels["forces"], dtype=np.float64),
         virial=virial,
-        density=float(atoms.get_masses().sum()) * _DENSITY_UNIT / volume,
+        density=density_of(atoms),
         trajectory=str(atoms.info[by]),
         composition=str(atoms.info.get("composition", atoms.get_chemical_formula())),
         phase=str(atoms.info.get("phase", "unknown")),
