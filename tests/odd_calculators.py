@@ -35,3 +35,13 @@ class Killed(LennardJones):  # type: ignore[misc]
 
     def calculate(self, *arguments: Any, **more: Any) -> None:
         os.kill(os.getpid(), signal.SIGKILL)
+
+
+def deepmd_potential(model: str) -> Any:
+    """A DeePMD model, read as this program reads it."""
+    from napos_lmp.backends.deepmd import import_deepmd
+
+    import_deepmd()
+    from deepmd.calculator import DP
+
+    return DP(model)

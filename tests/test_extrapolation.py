@@ -356,6 +356,7 @@ def test_only_the_bridge_asks_a_committee_of_mace():
 @pytest.mark.slow
 def test_bridge_asks_a_committee_of_mace(tmp_path):
     """Against MACE's own calculators on the stored frames."""
+    import torch
     from ase import Atoms
     from mace.calculators import MACECalculator
 
@@ -375,7 +376,8 @@ def test_bridge_asks_a_committee_of_mace(tmp_path):
     heading = (deck / "trajectory/deviation.000.txt").read_text().splitlines()[0]
     assert tuple(heading.removeprefix("#").split()) == read_manifest(deck).deviation.columns
     trajectory = DeckTrajectory(deck)
-    calculators = [MACECalculator(str(file), device="cpu", default_dtype="float64") for file in potential.models]
+    networks = [torch.load(file, weights_only=False) for file in potential.models]
+    calculators = [MACECalculator(models=[one], device="cpu", default_dtype="float64") for one in networks]
     symbols = trajectory.universe("02-melt").atoms.elements
     for stage, expected in (("02-melt", [0, 20, 40, 60]), ("03-quench", [60, 80, 100])):
         rows = trajectory.deviation(stage)

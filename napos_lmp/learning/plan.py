@@ -87,7 +87,7 @@ class Learning:
             "training": _digest(training.model_dump(mode="json", exclude={"threads", "output"})),
             "data of training": _digest([sha256_of(path) for path in self.data]),
             "sampling": _digest(self.sampling.model_dump(mode="json", exclude={"output", "work", "potential"})),
-            "labelling": _digest(self.labelling.model_dump(mode="json", include={"engine", "force_cap_eV_A"})),
+            "labelling": _digest([make_engine(self.labelling.engine).level, self.labelling.force_cap_eV_A]),
             "explorer": plan.explorer,
             "frames": str(plan.frames),
             "window": window,
