@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from io import StringIO
 from pathlib import Path
 
 import numpy as np
@@ -12,6 +11,7 @@ from numpy.typing import NDArray
 
 from napos_lmp.errors import TrajectoryError
 from napos_lmp.manifest import Manifest, StageRecord
+from napos_lmp.segment_rows import whole_rows
 
 Floats = NDArray[np.float64]
 
@@ -72,18 +72,9 @@ def read_rows(path: Path, record: StageRecord) -> Floats:
     """
     currents = record.currents
     assert currents is not None
-    text = path.read_text(encoding="utf-8", errors="replace")
-    whole = text[: text.rfind("\n") + 1]
-    width = len(currents.columns)
-    lines = [line for line in whole.splitlines() if line and not line.startswith("#")]
-    if not lines:
-        return np.empty((0, width))
-    try:
-        rows = np.loadtxt(StringIO("\n".join(lines)), ndmin=2)
-    except ValueError as error:
-        raise TrajectoryError(f"{path} is damaged: {error}") from None
-    if rows.shape[1] != width:
-        raise TrajectoryError(f"{path} has {rows.shape[1]} columns; the deck says {width}")
+    rows = whole_rows(path, len(currents.columns))
+    if not len(rows):
+        return rows
     steps = rows[:, 0]
     if np.any(steps % currents.stride) or np.any(np.diff(steps) != currents.stride):
         raise TrajectoryError(f"{path} has rows off the grid of every {currents.stride} steps that the deck says")
@@ -92,7 +83,7 @@ def read_rows(path: Path, record: StageRecord) -> Floats:
             f"{path} covers steps {steps[0]:.0f} to {steps[-1]:.0f}; its stage has {record.first_step} to "
             f"{record.last_step}"
         )
-    return np.asarray(rows)
+    return rows
 
 
 def join_rows(parts: Sequence[tuple[Floats, float]], stride: int) -> Floats:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from io import StringIO
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -14,6 +13,7 @@ from numpy.typing import NDArray
 
 from napos_lmp.errors import TrajectoryError
 from napos_lmp.manifest import Deviation, Manifest, StageRecord
+from napos_lmp.segment_rows import whole_rows
 
 if TYPE_CHECKING:
     from napos_lmp.protocol import ScheduledStage
@@ -91,17 +91,9 @@ def read_segment(path: Path, manifest: Manifest, *, dynamics: bool) -> Floats:
     """
     deviation = manifest.deviation
     assert deviation is not None
-    width = len(deviation.columns)
-    text = path.read_text(encoding="utf-8", errors="replace")
-    lines = [line for line in text[: text.rfind("\n") + 1].splitlines() if line.strip() and not line.startswith("#")]
-    if not lines or not dynamics:
-        return np.empty((0, width))
-    try:
-        rows = np.loadtxt(StringIO("\n".join(lines)), ndmin=2)
-    except ValueError as error:
-        raise TrajectoryError(f"{path} is damaged: {error}") from None
-    if rows.shape[1] != width:
-        raise TrajectoryError(f"{path} has {rows.shape[1]} columns; the deck says {width}")
+    rows = whole_rows(path, len(deviation.columns)) if dynamics else np.empty((0, len(deviation.columns)))
+    if not len(rows):
+        return rows
     if any(stage.kind == "minimise" for stage in manifest.stages):
         rows = rows[max(np.flatnonzero(rows[:, 0] == 0), default=0) :]
     steps = rows[:, 0]
@@ -109,7 +101,7 @@ def read_segment(path: Path, manifest: Manifest, *, dynamics: bool) -> Floats:
         raise TrajectoryError(f"{path} has rows off the grid of every {deviation.stride} steps that the deck says")
     if steps.max() > manifest.last_step:
         raise TrajectoryError(f"{path} goes to step {steps.max():.0f}; the deck ends at {manifest.last_step}")
-    return np.asarray(rows)
+    return rows
 
 
 def rows_of_stage(parts: Sequence[tuple[Floats, float]], record: StageRecord, manifest: Manifest) -> DeviationRows:
