@@ -104,7 +104,8 @@ class ExtrapolationResult(Result):
         atoms = np.sum(~(self.largest <= self.usual.largest_atom_eV_A))
         means = np.sum(~(self.mean <= self.usual.frame_mean_eV_A))
         n = len(self.times)
-        many = (count > n * p + 2 * math.sqrt(n * p * (1 - p)) for count, p in self._counts(int(atoms), int(means)))
+        counts = ((int(atoms), self._atom_chance), (int(means), _MEAN_BEYOND))
+        many = (count > n * p + 2 * math.sqrt(n * p * (1 - p)) for count, p in counts)
         return any(many) or not self.largest.max() <= _FAR * self.usual.largest_atom_eV_A
 
     @property
@@ -152,9 +153,6 @@ class ExtrapolationResult(Result):
     def _atom_chance(self) -> float:
         assert self.usual is not None
         return 1 - (1 - 1 / (self.usual.atoms + 1)) ** self.n_atoms
-
-    def _counts(self, atoms: int, means: int) -> tuple[tuple[int, float], tuple[int, float]]:
-        return (atoms, self._atom_chance), (means, _MEAN_BEYOND)
 
 
 class Extrapolation:
@@ -226,29 +224,19 @@ class Extrapolation:
 
     def _frames(self) -> tuple[Floats, list[Frame]]:
         """Stored frames, evenly spaced over the stage, and their times; they have no labels."""
-        from napos_lmp.training.dataset import Frame
+        from ase import Atoms
+
+        from napos_lmp.training.dataset import unlabelled
 
         universe = self._trajectory.universe(self._stage, across_holes=True)
         last = len(universe.trajectory) - 1
         times, frames = [], []
         for place in np.unique(np.linspace(0, last, min(MOST_FRAMES, last + 1)).round().astype(int)):
             step = universe.trajectory[int(place)]
-            positions = np.array(universe.atoms.positions, dtype=np.float64)
+            atoms = universe.atoms
             times.append(float(step.time))
             frames.append(
-                Frame(
-                    symbols=tuple(universe.atoms.elements),
-                    cell=checked_box(step),
-                    positions=positions,
-                    energy=math.nan,
-                    forces=np.full_like(positions, np.nan),
-                    virial=None,
-                    density=math.nan,
-                    trajectory=self._stage,
-                    composition="",
-                    phase="",
-                    temperature=None,
-                )
+                unlabelled(Atoms(atoms.elements, positions=atoms.positions, cell=checked_box(step), pbc=True))
             )
         return np.array(times), frames
 

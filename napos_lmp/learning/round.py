@@ -15,13 +15,13 @@ from napos_lmp.card import Potential, SetErrors
 from napos_lmp.errors import LearningError
 from napos_lmp.files import write_text
 from napos_lmp.learning.plan import Learning
-from napos_lmp.learning.selection import Judgement, judge, unlabelled, write_candidates
+from napos_lmp.learning.selection import Judgement, judge, write_candidates
 from napos_lmp.records import Record
 from napos_lmp.reference.explore import Progress, sample
 from napos_lmp.reference.frames import read_frames, write_frames
 from napos_lmp.reference.labelling import LabelEvent, label_queue
 from napos_lmp.reference.queue import QUEUE_FILE, Queue
-from napos_lmp.training.dataset import is_held_out
+from napos_lmp.training.dataset import is_held_out, unlabelled
 from napos_lmp.training.plan import Changes, PlannedResult, train_plan
 from napos_lmp.training.progress import ProgressCallback
 from napos_lmp.trust import accepting

@@ -16,7 +16,7 @@ from napos_lmp.errors import LearningError
 from napos_lmp.files import whole_file
 from napos_lmp.reference.descriptors import mean_descriptors
 from napos_lmp.reference.selection import farthest_first
-from napos_lmp.training.dataset import Array, Frame, density_of
+from napos_lmp.training.dataset import Array, unlabelled
 from napos_lmp.training.deviation import force_deviations
 from napos_lmp.training.prediction import committee_predictions
 
@@ -101,21 +101,3 @@ def write_candidates(path: Path, candidates: Sequence[Any], judgement: Judgement
         ):
             told = [frame.info.get(key, "") for key in ("id", "composition", "phase", "temperature_K")]
             writer.writerow([*told, f"{largest:.4f}", f"{mean:.4f}", fate])
-
-
-def unlabelled(atoms: Any) -> Frame:
-    """A frame of an exploration, with no labels in it."""
-    temperature = atoms.info.get("temperature_K")
-    return Frame(
-        symbols=tuple(atoms.get_chemical_symbols()),
-        cell=atoms.cell.array,
-        positions=atoms.positions,
-        energy=np.nan,
-        forces=np.full_like(atoms.positions, np.nan),
-        virial=None,
-        density=density_of(atoms),
-        trajectory=str(atoms.info["trajectory"]),
-        composition=str(atoms.info["composition"]),
-        phase=str(atoms.info["phase"]),
-        temperature=None if temperature is None else float(temperature),
-    )

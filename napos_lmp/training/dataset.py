@@ -235,6 +235,25 @@ def density_of(atoms: Any) -> float:
     return float(atoms.get_masses().sum()) * _DENSITY_UNIT / float(atoms.cell.volume)
 
 
+def unlabelled(atoms: Any) -> Frame:
+    """`ase.Atoms` as a frame to predict, with no labels in it."""
+    temperature = atoms.info.get("temperature_K")
+    positions = np.array(atoms.positions, dtype=np.float64)
+    return Frame(
+        symbols=tuple(atoms.get_chemical_symbols()),
+        cell=np.array(atoms.cell.array, dtype=np.float64),
+        positions=positions,
+        energy=np.nan,
+        forces=np.full_like(positions, np.nan),
+        virial=None,
+        density=density_of(atoms),
+        trajectory=str(atoms.info.get("trajectory", "")),
+        composition=str(atoms.info.get("composition", "")),
+        phase=str(atoms.info.get("phase", "")),
+        temperature=None if temperature is None else float(temperature),
+    )
+
+
 def type_order(symbols: Sequence[str], elements: Sequence[str]) -> NDArray[np.intp]:
     """Indices that sort atoms by element, stable."""
     return np.argsort([elements.index(symbol) for symbol in symbols], kind="stable")
