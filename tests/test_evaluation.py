@@ -77,7 +77,7 @@ def test_errors_are_those_of_ase_and_numpy():
     frames = [make_frame(generator, trajectory=str(k)) for k in range(7)]
     force, virial = generator.normal(size=(7, 4, 3)), generator.normal(size=(7, 3, 3))
     energy = generator.normal(size=7)
-    found = FrameErrors(frames, off(frames, energy, force, virial), ("Na", "S")).errors()
+    found = FrameErrors(frames, off(frames, energy, force, virial), ("Na", "S")).overall
     assert found["energy_rmse"].value == pytest.approx(1000 * np.sqrt(np.mean((energy / 4) ** 2)))
     assert found["energy_mae"].value == pytest.approx(1000 * np.mean(np.abs(energy / 4)))
     assert found["force_rmse"].value == pytest.approx(1000 * np.std(force, mean=np.zeros((1, 1, 1))))
@@ -97,10 +97,10 @@ def test_frames_without_a_virial_do_not_count():
     generator = np.random.default_rng(5)
     frames = [make_frame(generator), make_frame(generator, virial=None)]
     said = [Prediction(f.energy, f.forces, np.ones((3, 3))) for f in frames]
-    found = FrameErrors(frames, said).errors()
+    found = FrameErrors(frames, said).overall
     expected = 1000 * np.sqrt(np.mean(((1 - frames[0].virial) / 4) ** 2))
     assert found["virial_rmse"].value == pytest.approx(expected)
-    assert np.isnan(FrameErrors(frames[1:], said[1:]).errors()["virial_rmse"].value)
+    assert np.isnan(FrameErrors(frames[1:], said[1:]).overall["virial_rmse"].value)
 
 
 def test_another_zero_of_energies_is_seen_and_taken_off():
@@ -113,7 +113,7 @@ def test_another_zero_of_energies_is_seen_and_taken_off():
     said = off(frames, shifts, [0.0] * 12, np.zeros((12, 3, 3)))
     errors = FrameErrors(frames, said)
     assert errors.other_zero
-    assert errors.errors()["shifted_energy_rmse"].value < 10
+    assert errors.overall["shifted_energy_rmse"].value < 10
     assert not FrameErrors(frames, off(frames, noise, [0.0] * 12, np.zeros((12, 3, 3)))).other_zero
 
 
@@ -121,7 +121,7 @@ def test_intervals_are_those_of_scipy_where_each_trajectory_is_one_frame():
     generator = np.random.default_rng(8)
     frames = [make_frame(generator, trajectory=str(k)) for k in range(200)]
     energy = generator.gamma(1.0, size=200)
-    found = FrameErrors(frames, off(frames, energy, [0.0] * 200, np.zeros((200, 3, 3)))).errors()["energy_mae"]
+    found = FrameErrors(frames, off(frames, energy, [0.0] * 200, np.zeros((200, 3, 3)))).overall["energy_mae"]
     expected = bootstrap(
         (1000 * energy / 4,), np.mean, n_resamples=5000, method="BCa", rng=np.random.default_rng(1)
     ).confidence_interval
@@ -136,7 +136,7 @@ def test_intervals_hold_the_error_though_frames_of_a_trajectory_are_alike():
         shared = generator.normal(size=20)
         frames = [make_frame(generator, trajectory=str(k)) for k in range(20) for _ in range(10)]
         energy = np.repeat(shared, 10) * 4
-        found = FrameErrors(frames, off(frames, energy, [0.0] * 200, np.zeros((200, 3, 3)))).errors()["energy_rmse"]
+        found = FrameErrors(frames, off(frames, energy, [0.0] * 200, np.zeros((200, 3, 3)))).overall["energy_rmse"]
         held += found.low <= 1000 <= found.high
     assert held >= 176
 
@@ -144,7 +144,7 @@ def test_intervals_hold_the_error_though_frames_of_a_trajectory_are_alike():
 def test_few_trajectories_give_no_interval():
     generator = np.random.default_rng(4)
     frames = [make_frame(generator, trajectory=str(k % 5)) for k in range(40)]
-    found = FrameErrors(frames, off(frames, [1.0] * 40, [0.0] * 40, np.zeros((40, 3, 3)))).errors()["energy_mae"]
+    found = FrameErrors(frames, off(frames, [1.0] * 40, [0.0] * 40, np.zeros((40, 3, 3)))).overall["energy_mae"]
     assert found == Error(pytest.approx(250.0))
 
 

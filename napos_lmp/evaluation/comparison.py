@@ -11,7 +11,14 @@ import numpy as np
 from napos_lmp.backends.deepmd import DeepmdBackend
 from napos_lmp.card import Potential
 from napos_lmp.composition import Composition
-from napos_lmp.errors import CompositionError, EvaluationError, PotentialError, TrainingError
+from napos_lmp.errors import (
+    CompositionError,
+    EngineError,
+    EvaluationError,
+    PotentialError,
+    PreflightError,
+    RunStoppedError,
+)
 from napos_lmp.evaluation.cost import core_microseconds
 from napos_lmp.evaluation.distance import AtomDescriptors, TrainingSet
 from napos_lmp.evaluation.errors import FrameErrors
@@ -210,6 +217,7 @@ def _evaluated(
         said = predictions(potential, frames)
     elements = sorted({symbol for frame in frames for symbol in frame.symbols})
     message(f"{potential.name}: distance from its training set")
+    distances = _distances(frames, parts, descriptor)
     message(f"{potential.name}: cost of a step")
     cost, no_cost = _cost(potential, frames, lammps)
     return Evaluated(
@@ -217,7 +225,7 @@ def _evaluated(
         frames,
         FrameErrors(frames, said, elements),
         len(parts["train"]) if parts else potential.card.training_data.frames,
-        _distances(frames, parts, descriptor),
+        distances,
         deviations,
         flagged,
         cost,
@@ -245,6 +253,8 @@ def _cost(potential: Potential, frames: Sequence[Frame], lammps: str | None) -> 
             continue
         try:
             return core_microseconds(potential, frame, lammps=lammps), ""
-        except (TrainingError, PotentialError) as error:
+        except RunStoppedError:
+            raise
+        except (EngineError, PreflightError, PotentialError) as error:
             return None, str(error)
     return None, "no frame names a composition that can be read"

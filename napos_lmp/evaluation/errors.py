@@ -11,6 +11,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
@@ -94,15 +95,20 @@ class FrameErrors:
         """Whether the energies are so far from the labels that they must have another zero: 0.5 eV an atom or more."""
         return bool(abs(np.median(self.energy)) > 0.5)
 
-    def errors(self, members: Sequence[int] | None = None) -> dict[str, Error]:
-        """Errors over frames, by name.
+    @cached_property
+    def overall(self) -> dict[str, Error]:
+        """Errors over all frames, by name."""
+        return self.errors(range(len(self.frames)))
+
+    def errors(self, members: Sequence[int]) -> dict[str, Error]:
+        """Errors over some frames, by name.
 
         Parameters
         ----------
         members
-            Numbers of the frames; all by default.
+            Numbers of the frames.
         """
-        chosen = np.arange(len(self.frames)) if members is None else np.asarray(members, dtype=np.int64)
+        chosen = np.asarray(members, dtype=np.int64)
         clusters, place = np.unique(self._clusters[chosen], return_inverse=True)
         weights = _draws(len(clusters)) if len(clusters) >= LEAST_TRAJECTORIES else None
         return {name: _error(ratio, chosen, place, weights) for name, ratio in self._ratios.items()}

@@ -15,6 +15,7 @@ from napos_lmp.evaluation.comparison import Evaluated, Evaluation
 from napos_lmp.evaluation.training_frames import held_out
 from napos_lmp.report.html import Block, Figure, Page, Section, Tabular, Text
 from napos_lmp.report.numbers import Cell, Number, Table
+from napos_lmp.report.provenance import exact
 from napos_lmp.training.dataset import Array
 
 _LEAST_CURVE = 2
@@ -70,7 +71,7 @@ def _held_out_table(evaluation: Evaluation) -> Table:
     rows: list[tuple[Cell, ...]] = []
     for one in evaluation.potentials:
         home = next((row for row in one.potential.card.errors if row.set == "validation"), None)
-        away = tables.number_of(one.errors.errors()["force_rmse"], tables.UNITS["force"])
+        away = tables.number_of(one.errors.overall["force_rmse"], tables.UNITS["force"])
         rows.append(
             (
                 one.potential.name,
@@ -168,7 +169,7 @@ def _relations(one: Evaluated) -> Iterable[tuple[Cell, ...]]:
             number = Number.of_refusal("", "there are fewer than eight frames with one")
         else:
             number = Number(found.rank, "", found.low, found.high, basis="Fisher")
-        yield (one.potential.name, name, number, Number(float(len(one.frames)), "", basis="input"))
+        yield (one.potential.name, name, number, exact(float(len(one.frames)), ""))
 
 
 def _mean_deviations(one: Evaluated) -> Array | None:
@@ -181,13 +182,13 @@ def _calibration(one: Evaluated) -> Calibration:
 
 
 def _committee_row(one: Evaluated, found: Calibration) -> tuple[Cell, ...]:
-    models = Number(float(len(one.potential.models)), "", basis="input")
+    models = exact(float(len(one.potential.models)), "")
     factor = Number(found.factor, "", note="over atoms, without an interval", decimals=2)
     if one.flagged is None:
         reason = "the card does not say which deviation is usual"
         refused = [Number.of_refusal(unit, reason) for unit in ("%", tables.UNITS["force"], tables.UNITS["force"])]
         return (one.potential.name, models, factor, *refused)
-    share = Number(100 * float(one.flagged.mean()), "%", basis="input", decimals=0)
+    share = exact(100 * float(one.flagged.mean()), "%", 0)
     parts = [np.nonzero(one.flagged)[0].tolist(), np.nonzero(~one.flagged)[0].tolist()]
     return (one.potential.name, models, factor, share, *(_force_of(one, part) for part in parts))
 
@@ -227,7 +228,7 @@ def _cost(evaluation: Evaluation) -> Iterable[Block]:
 
 
 def _force_ends(one: Evaluated) -> tuple[float, float, float]:
-    error = one.errors.errors()["force_rmse"]
+    error = one.errors.overall["force_rmse"]
     return (
         error.value,
         error.value if error.low is None else error.low,

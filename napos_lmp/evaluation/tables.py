@@ -16,7 +16,8 @@ from napos_lmp.evaluation.errors import LEAST_TRAJECTORIES, Error
 from napos_lmp.evaluation.groups import atom_kinds, groups_of
 from napos_lmp.evaluation.verdict import Verdict, verdict
 from napos_lmp.files import whole_file
-from napos_lmp.report.numbers import INPUT, Cell, Number, Table
+from napos_lmp.report.numbers import Cell, Number, Table
+from napos_lmp.report.provenance import exact
 
 UNITS = {
     "energy": "meV/atom", "shifted_energy": "meV/atom", "force": "meV/Å", "force_relative": "%", "direction": "°",
@@ -41,7 +42,7 @@ def summary_table(evaluation: Evaluation) -> Table:
     columns = ("Potential", "Trained on", "Tested on", "Energy", "Forces", "Forces, relative", "Virial", "Core time")
     rows: list[tuple[Cell, ...]] = []
     for one in evaluation.potentials:
-        errors = one.errors.errors()
+        errors = one.errors.overall
         energy = number_of(errors["energy_rmse"], UNITS["energy"])
         if one.errors.other_zero:
             offset = float(np.median(one.errors.energy))
@@ -51,8 +52,8 @@ def summary_table(evaluation: Evaluation) -> Table:
         rows.append(
             (
                 one.potential.name,
-                Number(float(one.train), "frames", basis=INPUT) if one.train else "unknown",
-                Number(float(len(one.frames)), "frames", basis=INPUT),
+                exact(float(one.train), "frames") if one.train else "unknown",
+                exact(float(len(one.frames)), "frames"),
                 energy,
                 number_of(errors["force_rmse"], UNITS["force"]),
                 number_of(errors["force_relative"], UNITS["force_relative"]),
@@ -70,7 +71,7 @@ def further_table(evaluation: Evaluation) -> Table:
     keys = ("shifted_energy_rmse", "energy_mae", "force_mae", "virial_mae", "direction")
     rows: list[tuple[Cell, ...]] = []
     for one in evaluation.potentials:
-        errors = one.errors.errors()
+        errors = one.errors.overall
         rows.append(
             (one.potential.name, *(number_of(errors[key], UNITS[re.sub("_(rmse|mae)$", "", key)]) for key in keys))
         )
@@ -89,7 +90,7 @@ def system_table(one: Evaluated) -> Table:
         rows.append(
             (
                 f"{composition}, {phase}",
-                Number(float(len(members)), "", basis=INPUT),
+                exact(float(len(members)), ""),
                 number_of(errors[_energy_key(one)], UNITS["energy"]),
                 number_of(errors["force_rmse"], UNITS["force"]),
                 number_of(errors["force_relative"], UNITS["force_relative"]),
@@ -131,7 +132,7 @@ def _group_table(evaluation: Evaluation, kind: str, groups: Sequence[Mapping[str
             for one, chosen in zip(evaluation.potentials, members, strict=True)
         ]
         row: list[Cell] = [group]
-        row += [Number(float(len(chosen)), "", basis=INPUT) for chosen in members[: len(counted)]]
+        row += [exact(float(len(chosen)), "") for chosen in members[: len(counted)]]
         for quantity in ("energy", "force", "virial"):
             for one, found in zip(evaluation.potentials, errors, strict=True):
                 key = _energy_key(one) if quantity == "energy" else f"{quantity}_rmse"
@@ -147,7 +148,7 @@ def element_table(evaluation: Evaluation) -> Table:
     columns = ["Element"]
     for one in evaluation.potentials:
         columns += [f"{one.potential.name}: RMSE", f"{one.potential.name}: MAE"]
-    errors = [one.errors.errors() for one in evaluation.potentials]
+    errors = [one.errors.overall for one in evaluation.potentials]
     missing = Error(math.nan)
     rows: list[tuple[Cell, ...]] = [
         (
@@ -184,7 +185,7 @@ def environment_table(evaluation: Evaluation) -> Table:
     rows: list[tuple[Cell, ...]] = []
     for name in names:
         row: list[Cell] = [name]
-        row += [Number(float(len(found.get(name, []))), "", basis=INPUT) for found in sums[: len(counted)]]
+        row += [exact(float(len(found.get(name, []))), "") for found in sums[: len(counted)]]
         for found in sums:
             squares = found.get(name, [])
             value = 1000 * math.sqrt(sum(squares) / len(squares)) if squares else None
@@ -242,7 +243,7 @@ def _energy_key(one: Evaluated) -> str:
 def _cost(one: Evaluated) -> Number:
     if one.core_microseconds is None:
         return Number.of_refusal("µs", one.no_cost)
-    return Number(one.core_microseconds, "µs", basis=INPUT, decimals=0)
+    return exact(one.core_microseconds, "µs", 0)
 
 
 def _natural(name: str) -> tuple[float, str]:

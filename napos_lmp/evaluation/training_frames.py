@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from napos_lmp.card import Potential
 from napos_lmp.errors import TrainingError
@@ -40,11 +41,8 @@ def training_parts(potential: Potential, places: Sequence[Path] = ()) -> dict[st
     TrainingError
         If the training file is wrong.
     """
-    beside = potential.folder / CONFIG_NAME
-    if not beside.is_file() or not potential.card.training_data.files:
-        return None
-    content = read_yaml(beside, TrainingError)
-    if not isinstance(content, dict):
+    content = _training_file(potential)
+    if content is None or not potential.card.training_data.files:
         return None
     above = [potential.folder, *potential.folder.parents[:_FOLDERS_UP]]
     candidates = [folder / str(name) for name in content.get("data", ()) for folder in above]
@@ -55,7 +53,7 @@ def training_parts(potential: Potential, places: Sequence[Path] = ()) -> dict[st
         if (file := next((f for f in files if f.is_file() and sha256_of(f) == digest), None)) is None:
             return None
         found.append(file)
-    split = check_model(content.get("split") or {}, Split, TrainingError, f"{beside}: split")
+    split = _split(potential, content)
     cap = float(content.get("force_cap_eV_A", TrainingConfig.model_fields["force_cap_eV_A"].default))
     frames = read_frames(found, potential.elements, split.by, cap)
     return split_frames(frames.frames, split)
@@ -63,11 +61,10 @@ def training_parts(potential: Potential, places: Sequence[Path] = ()) -> dict[st
 
 def held_out(potential: Potential) -> str:
     """What the training file beside the card holds out for the test, in words; "" where it names nothing."""
-    beside = potential.folder / CONFIG_NAME
-    content = read_yaml(beside, TrainingError) if beside.is_file() else None
-    if not isinstance(content, dict):
+    content = _training_file(potential)
+    if content is None:
         return ""
-    split = check_model(content.get("split") or {}, Split, TrainingError, f"{beside}: split")
+    split = _split(potential, content)
     limits = {
         "hotter than {:g} K": split.test_above_K,
         "colder than {:g} K": split.test_below_K,
@@ -76,3 +73,14 @@ def held_out(potential: Potential) -> str:
     }
     said = [*split.test_compositions, *split.test_phases]
     return ", ".join([*said, *(text.format(limit) for text, limit in limits.items() if limit is not None)])
+
+
+def _training_file(potential: Potential) -> dict[str, Any] | None:
+    """What the training file beside the card says; None without one."""
+    beside = potential.folder / CONFIG_NAME
+    content = read_yaml(beside, TrainingError) if beside.is_file() else None
+    return content if isinstance(content, dict) else None
+
+
+def _split(potential: Potential, content: dict[str, Any]) -> Split:
+    return check_model(content.get("split") or {}, Split, TrainingError, f"{potential.folder / CONFIG_NAME}: split")
