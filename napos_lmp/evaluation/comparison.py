@@ -147,6 +147,11 @@ def evaluate(
         elif given is not None:
             refuse_overlap(frames, parts["train"])
         found.append(_evaluated(potential, frames, parts, descriptor, lammps, message))
+        if parts is not None and found[-1].distances is None:
+            notes.append(
+                f"Distances from the training set of {potential.name} are not known, as no DeePMD potential at hand "
+                "knows all elements of it and of these frames."
+            )
     elements = tuple(dict.fromkeys(symbol for one in found for frame in one.frames for symbol in frame.symbols))
     return Evaluation(
         tuple(found),
