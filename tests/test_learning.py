@@ -18,12 +18,15 @@ from typer.testing import CliRunner
 
 from napos_lmp.card import UsualDeviation
 from napos_lmp.cli.app import app
-from napos_lmp.errors import LearningError
+from napos_lmp.errors import LabelError, LearningError
 from napos_lmp.learning import learn, read_learning_plan, standing
+from napos_lmp.learning.round import Callbacks, Round, round_folder
 from napos_lmp.learning.selection import judge
 from napos_lmp.potential import load_potential
 from napos_lmp.reference.queue import Queue
+from napos_lmp.training.plan import UNCHANGED
 from napos_lmp.training.prediction import Prediction
+from napos_lmp.training.progress import named_progress_bars
 
 SHIPPED = Path(__file__).parents[1] / "potentials/napos-deepmd/model.pth"
 LIKE_SHIPPED = {
@@ -73,11 +76,11 @@ PLAN = {
 }  # fmt: skip
 
 
-def write_files(folder, plan=None, training=None, sampling=None):
+def write_files(folder, plan=None, training=None, sampling=None, labelling=None):
     files = {
         "training.yaml": TRAINING | (training or {}),
         "sampling.yaml": SAMPLING | (sampling or {}),
-        "queue.yaml": LABELLING,
+        "queue.yaml": LABELLING | (labelling or {}),
         "plan.yaml": PLAN | (plan or {}),
     }
     for name, content in files.items():
@@ -129,6 +132,10 @@ def test_those_inside_the_window_that_differ_most_are_selected(monkeypatch):
         ({"plan": {"frame": 3}}, "frame"),
         ({"training": {"split": {"by": "run"}}}, "split.by is 'run'; labels name their 'trajectory'"),
         ({"training": {"models": [TRAINING["models"][0] | {"members": 1}]}}, "'tiny' has one member, and a deviation"),
+        (
+            {"training": {"models": [TRAINING["models"][0] | {"split": {"test_phases": ["melt"]}}]}},
+            "model 'tiny' has a split of its own; in active learning all models share the plan's",
+        ),
         ({"sampling": {"sources": []}}, "sources"),
         (
             {"sampling": {"sources": [SAMPLING["sources"][0] | {"group": "test"}]}},
@@ -157,6 +164,33 @@ def test_a_second_process_and_data_without_a_free_energy_are_refused(tmp_path):
     ase.io.write(tmp_path / "start.extxyz", ase.io.read(SUBSET, ":"), format="extxyz")
     with pytest.raises(LearningError, match="the data have no free_energy, which labels have"):
         learn(read_learning_plan(tmp_path / "plan.yaml"), None)
+
+
+def test_an_engine_that_is_missing_is_said_before_anything_is_trained(tmp_path):
+    engine = {"kind": "gpaw", "python": str(tmp_path / "none")}
+    learning = read_learning_plan(write_files(tmp_path, labelling={"engine": engine}))
+    with pytest.raises(LabelError, match=r"engine\.python is .*none', which cannot be run; install Debian's packages"):
+        learn(learning, None)
+    assert not list(learning.plan.output.glob("round-*"))
+
+
+def test_later_rounds_take_the_first_stage_from_the_first_round(tmp_path):
+    tiny = {"cutoff_A": 4.0, "embedding": [4, 8], "fitting": [8]}
+    model = TRAINING["models"][0] | {"settings": {"steps": 2}, "pretrain": {"steps": 4, "model": tiny}}
+    first_stage = {"level_of_theory": "SevenNet-0", "data": ["start.extxyz"], "split": TRAINING["split"]}
+    plan = write_files(tmp_path, training={"models": [model], "pretrain": first_stage})
+    learning = read_learning_plan(plan)
+    callbacks = Callbacks(named_progress_bars, None, None, lambda _: None)
+    kept = {}
+    for number in (1, 2):
+        Round(learning, number, UNCHANGED, callbacks).train(trust=False)
+        kept[number] = {
+            path.relative_to(round_folder(learning.plan.output, number)): path.stat().st_mtime_ns
+            for path in round_folder(learning.plan.output, number).rglob("member-*/pretrain/*.pt")
+        }
+    assert kept[1]
+    assert kept[2] == kept[1]
+    assert (round_folder(learning.plan.output, 2) / "training/tiny/member-1/train/model.ckpt-2.pt").is_file()
 
 
 @pytest.mark.slow

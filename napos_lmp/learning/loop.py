@@ -12,6 +12,7 @@ from napos_lmp.errors import LearningError
 from napos_lmp.learning.plan import Learning
 from napos_lmp.learning.round import RECORD_NAME, Callbacks, Round, RoundRecord, errors_of, labelled_sets, round_folder
 from napos_lmp.records import Record, read_record, write_record
+from napos_lmp.reference.engines import make_engine
 from napos_lmp.training.config import Split
 from napos_lmp.training.dataset import is_held_out, read_frames, split_frames
 from napos_lmp.training.plan import Changes
@@ -100,6 +101,8 @@ def learn(learning: Learning, callbacks: Callbacks, *, workers: int = 1, trust: 
     ------
     LearningError
         If the plan is not the one that the rounds in its output were begun with.
+    LabelError
+        If the engine is not there, before anything is trained.
     RunStoppedError
         After Ctrl-C.
     """
@@ -108,6 +111,7 @@ def learn(learning: Learning, callbacks: Callbacks, *, workers: int = 1, trust: 
     with _alone(learning.plan.output):
         _begin(learning)
         while not (state := standing(learning)).ended:
+            make_engine(learning.labelling.engine).find()
             number = len(state.rounds) + 1
             data = labelled_sets(learning.plan.output, len(state.rounds))
             this = Round(learning, number, Changes(data, split), callbacks)

@@ -127,6 +127,10 @@ def read_learning_plan(path: Path) -> Learning:
         raise LearningError(
             f"{path}: explorer: {plan.explorer!r} has one member, and a deviation takes a committee of at least two"
         )
+    if own := next((model.name for model in training.models if model.split), None):
+        raise LearningError(
+            f"{plan.training}: model {own!r} has a split of its own; in active learning all models share the plan's"
+        )
     if training.split.by != "trajectory":
         raise LearningError(f"{plan.training}: split.by is {training.split.by!r}; labels name their 'trajectory'")
     sampling = read_sampling(plan.sampling)
