@@ -111,6 +111,6 @@ def against_composition(
         ax.set(xlabel=axis, ylabel=label)
         ax.margins(x=0.08, y=0.15)
         if len(series) > 1:
-            ax.legend()
+            figure.legend(loc="outside upper left", ncols=min(3, len(series)))
 
     return svg_of(draw, 5.4, 2.9)
