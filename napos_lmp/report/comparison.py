@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from napos_lmp.report.collect import Glass, StudyView
-from napos_lmp.report.figures.overview import against_composition, bars
+from napos_lmp.report.figures.overview import against, bars
 from napos_lmp.report.figures.transport import arrhenius
 from napos_lmp.report.glass import USUAL_BRIDGES, former_of, occurs
 from napos_lmp.report.html import Block, Figure, Section, Text, subscripted
@@ -100,7 +100,7 @@ def _over_composition(study: StudyView) -> Iterable[Block]:
     }
     if drawn := {name: numbers for name, numbers in density.items() if _drawable(numbers)}:
         yield Figure(
-            against_composition(x, label, drawn, "density (g/cm³)"),
+            against(x, label, drawn, "density (g/cm³)"),
             f"Density against {label}",
             "Density at the lowest temperature at constant pressure.",
         )
@@ -111,7 +111,7 @@ def _over_composition(study: StudyView) -> Iterable[Block]:
     }
     if series:
         yield Figure(
-            against_composition(x, label, series, "σ, Nernst-Einstein (S/cm)", logarithmic=True),
+            against(x, label, series, "σ, Nernst-Einstein (S/cm)", logarithmic="y"),
             f"Conductivity against {label}",
             "Nernst-Einstein conductivity at each temperature that all glasses share.",
         )

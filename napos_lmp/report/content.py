@@ -18,6 +18,7 @@ from napos_lmp.report.html import Block, Card, CardItem, Cards, Caveat, Caveats,
 from napos_lmp.report.numbers import Cell, Number, Table
 from napos_lmp.report.potentials import potentials_section
 from napos_lmp.report.provenance import exact, provenance
+from napos_lmp.report.quench_rate import quench_rate_section
 from napos_lmp.report.temperature import activation_energy
 from napos_lmp.structure import estimate_density
 
@@ -69,6 +70,8 @@ def build_page(study: StudyView) -> Page:
         sections.append(potentials)
     if (convergence := convergence_section(study)) is not None:
         sections.append(convergence)
+    if (rates := quench_rate_section(study)) is not None:
+        sections.append(rates)
     sections.extend(glass_section(glass) for glass in study.glasses)
     doubts = (Caveats(warnings), *deviation_blocks(study))
     sections.append(Section("distrust", "What to distrust", "What to distrust", doubts))

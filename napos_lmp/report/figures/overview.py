@@ -87,10 +87,13 @@ def bars(categories: Sequence[str], series: Mapping[str, Sequence[Number]], axis
     return svg_of(draw, WIDTH if len(series) > 1 or len(categories) > 6 else 5.2, 2.5)
 
 
-def against_composition(
-    x: Sequence[float], axis: str, series: Mapping[str, Sequence[Number]], label: str, *, logarithmic: bool = False
+def against(
+    x: Sequence[float], axis: str, series: Mapping[str, Sequence[Number]], label: str, *, logarithmic: str = ""
 ) -> str:
-    """Numbers against x of a series of compositions, with intervals and a line to guide the eye."""
+    """Numbers of a series of glasses against what it goes by, with intervals and a line to guide the eye.
+
+    `logarithmic` names the axes that are so, such as "x".
+    """
 
     def draw(figure: Any) -> None:
         ax = figure.subplots()
@@ -106,8 +109,10 @@ def against_composition(
                 at, values, errors_of([number for _, number in shown]),
                 fmt=marker, color=colour, markersize=5, elinewidth=1, label=name,
             )  # fmt: skip
-        if logarithmic:
+        if "y" in logarithmic:
             make_logarithmic(ax)
+        if "x" in logarithmic:
+            ax.set_xscale("log")
         ax.set(xlabel=axis, ylabel=label)
         ax.margins(x=0.08, y=0.15)
         if len(series) > 1:
