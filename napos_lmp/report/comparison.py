@@ -137,5 +137,4 @@ def _drawable(numbers: list[Number]) -> bool:
 
 
 def _coldest(glass: Glass | None, key: str, unit: str) -> Number:
-    found = glass.coldest(key) if glass else None
-    return found[1] if found else Number.of_refusal(unit, "it was not measured")
+    return glass.coldest_number(key, unit) if glass else Number.of_refusal(unit, "it was not measured")

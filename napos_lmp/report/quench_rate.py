@@ -66,7 +66,7 @@ def _family(family: list[_Quenched], anchor: str) -> Iterable[Block]:
         (
             exact(quenched.rate, "K/ps"),
             *((quenched.glass.potential,) if several else ()),
-            *(_coldest(quenched.glass, key, unit) for key, (_, unit) in columns.items()),
+            *(quenched.glass.coldest_number(key, unit) for key, (_, unit) in columns.items()),
         )
         for quenched in family
     ]
@@ -97,7 +97,7 @@ def _figure(family: list[_Quenched], key: str, label: str, title: str) -> Iterab
     missing = Number.of_refusal("per 100 formers", "not quenched at this rate")
     series = {}
     for name in _potentials(family):
-        found = {q.rate: _coldest(q.glass, key, "per 100 formers") for q in family if q.glass.potential == name}
+        found = {q.rate: q.glass.coldest_number(key, "per 100 formers") for q in family if q.glass.potential == name}
         numbers = [found.get(rate, missing) for rate in rates]
         if sum(number.value is not None for number in numbers) > 1:
             series[name] = numbers
@@ -107,8 +107,3 @@ def _figure(family: list[_Quenched], key: str, label: str, title: str) -> Iterab
             f"{label} of {title} against quench rate",
             f"{label} of {title} against the quench rate, at the lowest temperature of each glass.",
         )
-
-
-def _coldest(glass: Glass, key: str, unit: str) -> Number:
-    found = glass.coldest(key)
-    return found[1] if found else Number.of_refusal(unit, "it was not measured")
