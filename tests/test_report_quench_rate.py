@@ -61,6 +61,14 @@ def test_only_glasses_that_differ_in_the_rate_alone_stand_together(tmp_path):
     assert "Potential" not in table.columns
 
 
+def test_a_glass_of_several_rates_is_left_out_by_name(tmp_path):
+    mixed = glass_at(20.0, "a", 4.0, formula="NaPO3")
+    mixed.decks[0].manifest.protocol["stages"].append({"kind": "quench", "rate_K_per_ps": 5.0})
+    section = quench_rate_section(study_of(tmp_path, glass_at(20.0, "a", 4.0), glass_at(100.0, "a", 8.0), mixed))
+    assert section.blocks[0].text.endswith("as one protocol quenches them at several rates: NaPO3 a 20.")
+    assert len([block for block in section.blocks if isinstance(block, Tabular)]) == 1
+
+
 def test_rates_are_read_from_decks(tmp_path):
     for protocol, steps in (("fast", 400), ("slow", 800)):
         end = 400 + steps

@@ -35,14 +35,20 @@ def quench_rate_section(study: StudyView) -> Section | None:
         "Glasses that differ in the rate of their quench. What changes with it would change further towards the rates "
         "of experiment, which are some ten orders of magnitude slower."
     )
+    if mixed := [glass.label for glass in study.glasses if len(_rates(glass)) > 1]:
+        note += f" Left out, as one protocol quenches them at several rates: {', '.join(mixed)}."
     return Section("quench-rate", "Quench rate", "Quench rate", (Text(note, "note"), *blocks))
+
+
+def _rates(glass: Glass) -> set[float]:
+    return {rate for deck in glass.makers for rate in deck.quench_rates}
 
 
 def _families(study: StudyView) -> list[list[_Quenched]]:
     """Glasses of one composition and size, by rate and potential, where a potential has several rates."""
     families: dict[tuple[str, int], list[_Quenched]] = {}
     for glass in study.glasses:
-        rates = {rate for deck in glass.makers for rate in deck.quench_rates}
+        rates = _rates(glass)
         if len(rates) == 1:
             size = glass.decks[0].manifest.structure.n_atoms
             families.setdefault((glass.formula, size), []).append(_Quenched(rates.pop(), glass))
