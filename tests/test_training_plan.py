@@ -11,6 +11,7 @@ from test_training import ELEMENTS, SUBSET
 
 from napos_lmp.errors import PotentialError, TrainingError
 from napos_lmp.potential import add_potential, is_trusted, load_potential, look_at
+from napos_lmp.resources import shipped_folder
 from napos_lmp.training.committee import write_committee
 from napos_lmp.training.plan import read_plan, train_plan
 
@@ -46,6 +47,12 @@ def write_plan(folder, **changes):
     path = folder / "plan.yaml"
     path.write_text(yaml.safe_dump({key: value for key, value in (plan | changes).items() if value is not None}))
     return path
+
+
+def test_the_plan_of_the_shipped_potentials_is_sound():
+    plan, trainings = read_plan(shipped_folder("potentials") / "plan.yaml")
+    assert {model.name: model.members for model in plan.models} == {"napos-mace": 2, "napos-deepmd": 4}
+    assert len(trainings) == 12
 
 
 def test_every_stage_of_every_member_follows(tmp_path):
