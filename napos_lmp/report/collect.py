@@ -223,7 +223,7 @@ class Glass:
     def coldest_number(self, key: str, unit: str) -> Number:
         """The quantity at the lowest temperature at which it was looked at; refused where it never was."""
         found = self.coldest(key)
-        return found[1] if found else Number.of_refusal(unit, "it was not measured")
+        return found[1] if found else Number.of_refusal(unit, "no deck of this glass has measured it")
 
     def hottest(self, key: str) -> tuple[float, Number] | None:
         """Temperature and number at the highest temperature at which the quantity was determined.

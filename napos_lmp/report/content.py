@@ -159,7 +159,7 @@ def _headline_table(study: StudyView) -> Table:
     rows: list[tuple[Cell, ...]] = []
     for glass in study.glasses:
         former = former_of(glass)
-        density = _coldest(glass, "density", "g/cm³")
+        density = glass.coldest_number("density", "g/cm³")
         estimate, measured = _references(glass)
         expected = glass.composition.expected_mean_n if glass.composition else None
         rows.append(
@@ -168,8 +168,8 @@ def _headline_table(study: StudyView) -> Table:
                 density,
                 estimate,
                 measured,
-                _coldest(glass, f"four_coordinate.{former}", "%") if former else "",
-                _coldest(glass, "mean_n", "anions"),
+                glass.coldest_number(f"four_coordinate.{former}", "%") if former else "",
+                glass.coldest_number("mean_n", "anions"),
                 exact(expected, "anions", 2) if expected is not None else "",
                 activation_energy(glass),
             )
@@ -216,7 +216,7 @@ def _unit_table(study: StudyView) -> Table:
         former = former_of(glass)
         found = glass.coldest(f"unit.{former}.n0") if former else None
         if former and found:
-            cells = [_coldest(glass, f"unit.{former}.n{n}", "%") for n in present]
+            cells = [glass.coldest_number(f"unit.{former}.n{n}", "%") for n in present]
             rows.append((glass.label, exact(found[0], "K"), *cells))
     former_name = _common_former(study)
     letter = "P" if former_name == "P" else "Q"
@@ -228,7 +228,7 @@ def _unit_table(study: StudyView) -> Table:
 def _anion_table(study: StudyView) -> Table:
     kinds = ("bridging", "terminal", "isolated", "tricluster")
     rows: list[tuple[Cell, ...]] = [
-        (glass.label, element, *(_coldest(glass, f"anion.{element}.{kind}", "%") for kind in kinds))
+        (glass.label, element, *(glass.coldest_number(f"anion.{element}.{kind}", "%") for kind in kinds))
         for glass in study.glasses
         for element in dict.fromkeys(key.split(".")[1] for key in glass.keys("anion."))
     ]
@@ -244,8 +244,3 @@ def _transport_table(study: StudyView) -> Table:
     ]
     columns = ("Glass", "Temperature", "D(Na)", "σ, Nernst-Einstein")
     return Table("transport", "Sodium diffusion and conductivity", columns, tuple(rows))
-
-
-def _coldest(glass: Glass, key: str, unit: str) -> Number:
-    found = glass.coldest(key)
-    return found[1] if found else Number.of_refusal(unit, "no deck of this glass has measured it")
