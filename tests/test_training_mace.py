@@ -263,6 +263,14 @@ def test_arguments_are_accepted_by_mace_s_own_check(tmp_path: Path, size: str):
     assert read.E0s == "{8: -1.5, 11: -0.25}"
 
 
+@pytest.mark.parametrize(
+    ("changes", "epochs"), [({"epochs": 40}, 30), ({"epochs": 300, "stage_two": {"start": 200}}, 200)]
+)
+def test_the_learning_rate_falls_tenfold_over_the_first_stage_however_long(tmp_path: Path, changes, epochs: int):
+    config = read_config(write_config(tmp_path, **changes), MaceConfig)
+    assert mace_arguments(config, "average", None)["lr_scheduler_gamma"] ** epochs == pytest.approx(0.1)
+
+
 def test_the_shipped_training_file_gives_the_arguments_it_was_trained_with():
     given = read_config(SHIPPED, MaceConfig)
     expected = """--name napos-mace --energy_key REF_energy --forces_key REF_forces --stress_key REF_stress

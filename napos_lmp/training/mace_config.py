@@ -12,6 +12,9 @@ from napos_lmp.training.config import ConfigPart, TrainingConfig
 
 Weight = Annotated[float, Field(ge=0)]
 
+_PLATEAU_FACTOR = 0.9
+_FALL = 0.1  # of an exponential learning rate, from its start to the end of the first stage
+
 _SIZES: dict[str, dict[str, Any]] = {
     "small": {"channels": 32, "max_L": 0, "max_ell": 2, "correlation": 3, "interactions": 2, "cutoff_A": 4.5},
     "medium": {"channels": 64, "max_L": 0, "max_ell": 3, "correlation": 3, "interactions": 2, "cutoff_A": 5.0},
@@ -52,12 +55,12 @@ class LearningRate(ConfigPart):
     """Learning rate of the first stage.
 
     `exponential` multiplies it by `factor` after every epoch, `plateau` after `patience` epochs in which the validation
-    loss did not fall.
+    loss did not fall. None is 0.9 for `plateau`, and for `exponential` what lets it fall tenfold over the first stage.
     """
 
     start: float = Field(default=0.01, gt=0)
     schedule: Literal["exponential", "plateau"] = "exponential"
-    factor: float = Field(default=0.9, gt=0, le=1)
+    factor: float | None = Field(default=None, gt=0, le=1)
     patience: int = Field(default=5, gt=0)
 
 
@@ -142,3 +145,12 @@ class MaceConfig(TrainingConfig):
         if self.stage_two is None or self.epochs == 1:
             return None
         return self.stage_two.start or max(1, 3 * self.epochs // 4)
+
+    @property
+    def rate_factor(self) -> float:
+        """What the learning rate is multiplied by at a time, see :class:`LearningRate`."""
+        if self.learning_rate.factor is not None:
+            return self.learning_rate.factor
+        if self.learning_rate.schedule == "plateau":
+            return _PLATEAU_FACTOR
+        return float(_FALL ** (1 / (self.second_stage_start or self.epochs)))

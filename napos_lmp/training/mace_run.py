@@ -74,11 +74,11 @@ def mace_arguments(config: MaceConfig, atomic_energies: str, foundation: Path | 
     arguments |= _model_arguments(config, foundation) | _loss_arguments(config)
     arguments["lr"] = config.learning_rate.start
     if config.learning_rate.schedule == "exponential":
-        arguments |= {"scheduler": "ExponentialLR", "lr_scheduler_gamma": config.learning_rate.factor}
+        arguments |= {"scheduler": "ExponentialLR", "lr_scheduler_gamma": config.rate_factor}
     else:
         arguments |= {
             "scheduler": "ReduceLROnPlateau",
-            "lr_factor": config.learning_rate.factor,
+            "lr_factor": config.rate_factor,
             "scheduler_patience": config.learning_rate.patience,
         }
     if config.ema is not None:
