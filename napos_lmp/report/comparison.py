@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from napos_lmp.report.collect import Glass, StudyView
-from napos_lmp.report.figures.overview import against, bars
+from napos_lmp.report.figures.overview import against, bars, drawable
 from napos_lmp.report.figures.transport import arrhenius
 from napos_lmp.report.glass import USUAL_BRIDGES, former_of, occurs
 from napos_lmp.report.html import Block, Figure, Section, Text, subscripted
@@ -98,7 +98,7 @@ def _over_composition(study: StudyView) -> Iterable[Block]:
         name if len(placed) > 1 else "density": [_coldest(glass, "density", "g/cm³") for glass in glasses]
         for name, glasses in placed.items()
     }
-    if drawn := {name: numbers for name, numbers in density.items() if _drawable(numbers)}:
+    if drawn := {name: numbers for name, numbers in density.items() if drawable(numbers)}:
         yield Figure(
             against(x, label, drawn, "density (g/cm³)"),
             f"Density against {label}",
@@ -128,12 +128,7 @@ def _shared_conductivities(glasses: list[Glass | None]) -> dict[float, list[Numb
         t: [glass.number("conductivity", t) for glass in glasses if glass]
         for t in sorted(set.intersection(*temperatures))
     }
-    return {t: numbers for t, numbers in found.items() if _drawable(numbers)}
-
-
-def _drawable(numbers: list[Number]) -> bool:
-    """Whether there are two points to compare."""
-    return sum(number.value is not None for number in numbers) > 1
+    return {t: numbers for t, numbers in found.items() if drawable(numbers)}
 
 
 def _coldest(glass: Glass | None, key: str, unit: str) -> Number:

@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from napos_lmp.report.collect import Glass, StudyView
-from napos_lmp.report.figures.overview import against
+from napos_lmp.report.figures.overview import against, drawable
 from napos_lmp.report.glass import former_of
 from napos_lmp.report.html import Block, Figure, Heading, Section, Tabular, Text
 from napos_lmp.report.numbers import Cell, Number, Table
@@ -105,7 +105,7 @@ def _figure(family: list[_Quenched], key: str, label: str, title: str) -> Iterab
     for name in _potentials(family):
         found = {q.rate: q.glass.coldest_number(key, "per 100 formers") for q in family if q.glass.potential == name}
         numbers = [found.get(rate, missing) for rate in rates]
-        if sum(number.value is not None for number in numbers) > 1:
+        if drawable(numbers):
             series[name] = numbers
     if series:
         yield Figure(

@@ -87,6 +87,11 @@ def bars(categories: Sequence[str], series: Mapping[str, Sequence[Number]], axis
     return svg_of(draw, WIDTH if len(series) > 1 or len(categories) > 6 else 5.2, 2.5)
 
 
+def drawable(numbers: Sequence[Number]) -> bool:
+    """Whether there are two points to compare."""
+    return sum(number.value is not None for number in numbers) > 1
+
+
 def against(
     x: Sequence[float], axis: str, series: Mapping[str, Sequence[Number]], label: str, *, logarithmic: str = ""
 ) -> str:
