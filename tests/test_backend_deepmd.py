@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from napos_lmp.backends import get_backend
-from napos_lmp.backends.deepmd import DeepmdBackend, import_deepmd
+from napos_lmp.backends.deepmd import DeepmdBackend, import_deepmd, write_checkpoint
 from napos_lmp.errors import PotentialError
 from napos_lmp.files import sha256_of
 from napos_lmp.potential import load_potential
@@ -72,6 +72,12 @@ def test_tabulated_model_is_another_file_that_gives_the_same_numbers(tabulated: 
 def test_tabulated_model_is_used_as_it_is(tabulated: Path, recwarn: pytest.WarningsRecorder):
     assert DeepmdBackend().tabulate(tabulated, sha256_of(tabulated)) == tabulated
     assert not [warning for warning in recwarn if "tabulated" in str(warning.message)]
+
+
+def test_tabulated_model_is_no_start_of_a_training(tmp_path: Path, tabulated: Path):
+    with pytest.raises(PotentialError, match="is a tabulated model, which cannot be trained"):
+        write_checkpoint(tabulated, tmp_path / "start.pt")
+    assert not (tmp_path / "start.pt").exists()
 
 
 def test_model_of_a_kind_that_cannot_be_tabulated_is_used_with_a_warning(tmp_path: Path, cache: None):

@@ -10,6 +10,7 @@ import ase.build
 import ase.io
 import numpy as np
 import pytest
+import yaml
 from scipy.stats import bootstrap
 from typer.testing import CliRunner
 
@@ -20,7 +21,7 @@ from napos_lmp.evaluation.calibration import calibration, relation
 from napos_lmp.evaluation.distance import AtomDescriptors, TrainingSet
 from napos_lmp.evaluation.errors import Error, FrameErrors
 from napos_lmp.evaluation.groups import atom_kinds, groups_of
-from napos_lmp.evaluation.training_frames import training_parts
+from napos_lmp.evaluation.training_frames import held_out_members, training_parts
 from napos_lmp.evaluation.verdict import verdict
 from napos_lmp.potential import add_potential, load_potential
 from napos_lmp.structure import crystal
@@ -270,6 +271,26 @@ def test_a_training_set_that_is_gone_is_not_made_up(tmp_path):
     assert training_parts(replace(elsewhere, card=card)) is None
     (folder / "config.yaml").unlink()
     assert training_parts(elsewhere) is None
+
+
+def test_only_frames_of_the_kind_count_as_held_out(tmp_path):
+    potential = load_potential("napos-deepmd")
+    folder = tmp_path / "napos-deepmd"
+    shutil.copytree(potential.folder, folder)
+    config = yaml.safe_load((folder / "config.yaml").read_text())
+    generator = np.random.default_rng(1)
+    frames = [
+        make_frame(generator, phase="glass", group="test"),
+        make_frame(generator, phase="melt", group="test"),
+        make_frame(generator, phase="crystal", temperature=2500.0),
+    ]
+    for split, members in (
+        ({"test_phases": ["glass"]}, [0]),
+        ({"test_phases": ["glass"], "test_above_K": 1000}, [0, 2]),
+        ({"test": 0.1}, [0, 1, 2]),
+    ):
+        (folder / "config.yaml").write_text(yaml.safe_dump(config | {"split": split}))
+        assert held_out_members(replace(potential, folder=folder), frames) == members
 
 
 def test_frames_that_were_trained_on_are_refused():

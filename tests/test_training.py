@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 import yaml
 
+from napos_lmp.backends.deepmd import dp_command, dp_environment, write_checkpoint
 from napos_lmp.errors import TrainingError
 from napos_lmp.files import sha256_of
 from napos_lmp.potential import add_potential, load_potential
@@ -265,6 +266,7 @@ def test_systems_hold_the_frames_sorted_by_element(tmp_path: Path, frames: tuple
         ({"model": {"cutoff_A": 1.5}}, "smooth_from_A .* must be below cutoff_A"),
         ({"model": {"neighbours": [20, 20]}}, "neighbours is one number for dpa1"),
         ({"model": {"descriptor": "se_a", "neighbours": [9, 9]}}, "2 numbers for 4 elements"),
+        ({"finetune": "model.pb"}, "must be a checkpoint .* or a frozen model"),
         ({"init_model": "missing.pt"}, "init_model: .*missing.pt does not exist"),
         ({"elements": ["Na", "P", "S"]}, "holds O, which elements"),
     ],
@@ -436,6 +438,30 @@ def check_card_of_tiny(card) -> None:
     assert card.tabulation.energy_meV_per_atom < 0.1
     assert card.domain.temperature_K == (300.0, 2500.0)
     assert card.training_data.files == {SUBSET.name: sha256_of(SUBSET)}
+
+
+@pytest.mark.slow
+def test_tuning_starts_from_a_frozen_model(tmp_path: Path):
+    """DeePMD-kit's own freezing of the checkpoint made from a frozen model gives that model back."""
+    first = train_deepmd(write_config(tmp_path)).potential
+    checkpoint = tmp_path / "again.pt"
+    write_checkpoint(first.file, checkpoint)
+    command = dp_command("freeze", "-c", str(checkpoint), "-o", str(tmp_path / "again.pth"))
+    subprocess.run(command, env=dp_environment(1), check=True, capture_output=True)
+    frames = read_frames([SUBSET], ELEMENTS, "trajectory", 40.0).frames[:4]
+    for one, other in zip(
+        predict_deepmd(first.file, frames), predict_deepmd(tmp_path / "again.pth", frames), strict=True
+    ):
+        assert one.energy == other.energy
+        np.testing.assert_array_equal(one.forces, other.forces)
+    changes = {"finetune": str(first.file), "steps": 20, "learning_rate": {"start": 1e-8, "stop": 1e-9}}
+    given = yaml.safe_load(write_config(tmp_path, **changes, output="tuned").read_text())
+    del given["model"]  # it is that of the start, not the default
+    (tmp_path / "tune.yaml").write_text(yaml.safe_dump(given))
+    tuned = train_deepmd(tmp_path / "tune.yaml").potential
+    assert tuned.card.cutoff_A == first.card.cutoff_A == 4.0
+    for one, other in zip(predict_deepmd(first.file, frames), predict_deepmd(tuned.file, frames), strict=True):
+        np.testing.assert_allclose(one.forces, other.forces, atol=1e-4)
 
 
 @pytest.mark.slow

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import shutil
@@ -9,6 +10,7 @@ import subprocess
 import sys
 import warnings
 import zipfile
+from collections.abc import Mapping
 from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -144,7 +146,7 @@ def last_line(output: str) -> str:
 def _compress(file: Path, folder: Path) -> None:
     """Write the tabulated form of a model into a folder, or the reason why it has none (nothing if it is one)."""
     state = load_frozen(file).state_dict()
-    if any(".compress_data." in key and value.numel() for key, value in state.items()):
+    if _is_tabulated(state):
         (folder / _REASON_NAME).write_text("", encoding="utf-8")
         return
     # rounding errors of a float32 table grow as its steps shrink: measured best near 0.05; 0.01 is for float64
@@ -187,6 +189,32 @@ def load_frozen(file: Path) -> Any:
     if not hasattr(model, "get_type_map"):
         raise PotentialError(f"{file} is a TorchScript file but no DeePMD model: it has no type map")
     return model
+
+
+def write_checkpoint(frozen: Path, checkpoint: Path) -> None:
+    """Write a frozen model as a checkpoint that `dp train --finetune` starts from.
+
+    A frozen model holds all weights and the numbers of its network, and lacks only the state of an optimiser, which a
+    training on other labels does not take over.
+
+    Raises
+    ------
+    PotentialError
+        If the file is missing, no DeePMD model, or a tabulated one, which has no weights any more.
+    """
+    import torch
+
+    model = load_frozen(frozen)
+    state = model.state_dict()
+    if _is_tabulated(state):
+        raise PotentialError(f"{frozen} is a tabulated model, which cannot be trained: give the model it was made from")
+    weights = {f"model.Default.{key}": value for key, value in state.items()}
+    extra = {"model_params": json.loads(model.get_model_def_script()), "train_infos": {"lr": 0, "step": 0}}
+    torch.save({"model": {**weights, "_extra_state": extra}}, checkpoint)
+
+
+def _is_tabulated(state: Mapping[str, Any]) -> bool:
+    return any(".compress_data." in key and value.numel() for key, value in state.items())
 
 
 def _require_frozen(file: Path) -> None:

@@ -12,7 +12,7 @@ from napos_lmp.card import ErrorPair
 from napos_lmp.evaluation import figures, tables
 from napos_lmp.evaluation.calibration import Calibration, calibration, relation
 from napos_lmp.evaluation.comparison import Evaluated, Evaluation
-from napos_lmp.evaluation.training_frames import held_out
+from napos_lmp.evaluation.training_frames import held_out, held_out_members
 from napos_lmp.report.html import Block, Figure, Page, Section, Tabular, Text
 from napos_lmp.report.numbers import Cell, Number, Table
 from napos_lmp.report.provenance import exact
@@ -71,17 +71,26 @@ def _held_out_table(evaluation: Evaluation) -> Table:
     rows: list[tuple[Cell, ...]] = []
     for one in evaluation.potentials:
         home = next((row for row in one.potential.card.errors if row.set == "validation"), None)
-        away = tables.number_of(one.errors.overall["force_rmse"], tables.UNITS["force"])
+        members = held_out_members(one.potential, one.frames)
+        away = _force_of(one, members)
         rows.append(
             (
                 one.potential.name,
                 held_out(one.potential) or "trajectories at random",
+                exact(float(len(members)), ""),
                 _home(home.force_meV_per_A if home else None),
                 away,
                 _factor(home.force_meV_per_A if home else None, away),
             )
         )
-    columns = ("Potential", "Held out", "Forces, validation set", "Forces, held out", "Held out over validation")
+    columns = (
+        "Potential",
+        "Held out",
+        "Frames held out",
+        "Forces, validation set",
+        "Forces, held out",
+        "Held out over validation",
+    )
     return Table("held-out", "Errors on kinds of frames that were not trained on", columns, tuple(rows))
 
 

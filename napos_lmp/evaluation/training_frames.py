@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,7 @@ from napos_lmp.errors import TrainingError
 from napos_lmp.files import sha256_of
 from napos_lmp.resources import shipped_folder
 from napos_lmp.training.config import Split, TrainingConfig
-from napos_lmp.training.dataset import Frame, read_frames, split_frames
+from napos_lmp.training.dataset import Frame, is_held_out, read_frames, split_frames
 from napos_lmp.yamlfile import check_model, read_yaml
 
 CONFIG_NAME = "config.yaml"
@@ -73,6 +74,18 @@ def held_out(potential: Potential) -> str:
     }
     said = [*split.test_compositions, *split.test_phases]
     return ", ".join([*said, *(text.format(limit) for text, limit in limits.items() if limit is not None)])
+
+
+def held_out_members(potential: Potential, frames: Sequence[Frame]) -> list[int]:
+    """Which of the frames its training holds out for what they are, beside those of the group ``test``.
+
+    All of them where the training file names no such kind.
+    """
+    content = _training_file(potential)
+    if content is None or not held_out(potential):
+        return list(range(len(frames)))
+    split = _split(potential, content)
+    return [place for place, frame in enumerate(frames) if is_held_out(replace(frame, group=""), split)]
 
 
 def _training_file(potential: Potential) -> dict[str, Any] | None:

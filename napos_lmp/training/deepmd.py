@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from napos_lmp.backends.deepmd import DeepmdBackend, dp_command, dp_environment, last_line
+from napos_lmp.backends.deepmd import DeepmdBackend, dp_command, dp_environment, last_line, write_checkpoint
 from napos_lmp.card import Tabulation
 from napos_lmp.errors import TrainingError
 from napos_lmp.files import is_whole_archive, sha256_of, whole_folder, write_text
@@ -142,7 +142,7 @@ def _train(config: DeepmdConfig, show: ProgressCallback) -> int | None:
             str(config.init_model),
         ]
     elif config.finetune:
-        arguments += ["--finetune", str(config.finetune), "--use-pretrain-script"]
+        arguments += ["--finetune", str(_start(config.finetune, config.output)), "--use-pretrain-script"]
     resumed_from = checkpoint[0] if checkpoint else None
     environment = dp_environment(usable_threads(config.threads))
     try:
@@ -163,6 +163,15 @@ def _train(config: DeepmdConfig, show: ProgressCallback) -> int | None:
         raise TrainingError(f"`dp train` failed: {reason} (all of it in {log})")
     show(_state(config, config.steps))
     return resumed_from
+
+
+def _start(given: Path, folder: Path) -> Path:
+    """The checkpoint to start from: what is given, or made of a frozen model."""
+    if given.suffix == ".pt":
+        return given
+    checkpoint = folder / "start.pt"
+    write_checkpoint(given, checkpoint)
+    return checkpoint
 
 
 def _last_checkpoint(folder: Path) -> tuple[int, Path] | None:
@@ -217,7 +226,7 @@ def _trained(config: DeepmdConfig, parts: dict[str, list[Frame]]) -> TrainedMode
         name_in_folder="model.pth",
         backend="deepmd",
         elements=config.elements,
-        cutoff=config.model.cutoff_A,
+        cutoff=DeepmdBackend().model_cutoff(model),
         remake="napos-lmp train deepmd config.yaml, with the data files where config.yaml looks for them",
         packages=("deepmd-kit", "torch"),
         predictor=predict_deepmd,

@@ -60,8 +60,8 @@ class DeepmdConfig(TrainingConfig):
     """Training of a DeePMD model, on top of what every training file has.
 
     `init_model` starts from the weights of a checkpoint (`.pt`) or frozen model (`.pth`) of the same architecture and
-    level of theory. `finetune` starts from a checkpoint (`.pt`) that was trained on other labels: its architecture is
-    kept, and the energies of its elements are shifted to those of the new frames first.
+    level of theory. `finetune` starts from one that was trained on other labels: its architecture is kept, whatever
+    `model` says, and the energies of its elements are shifted to those of the new frames first.
     """
 
     files: ClassVar[tuple[str, ...]] = ("init_model", "finetune")
@@ -77,8 +77,8 @@ class DeepmdConfig(TrainingConfig):
     @field_validator("finetune")
     @classmethod
     def _checkpoint(cls, value: Path | None) -> Path | None:
-        if value is not None and value.suffix != ".pt":
-            raise ValueError("must be a checkpoint (.pt)")
+        if value is not None and value.suffix not in (".pt", ".pth"):
+            raise ValueError("must be a checkpoint (.pt) or a frozen model (.pth)")
         return value
 
     @model_validator(mode="after")
