@@ -281,12 +281,13 @@ def test_only_frames_of_the_kind_count_as_held_out(tmp_path):
     generator = np.random.default_rng(1)
     frames = [
         make_frame(generator, phase="glass", group="test"),
-        make_frame(generator, phase="melt", group="test"),
+        make_frame(generator, "hot-1", phase="melt", group="test"),
         make_frame(generator, phase="crystal", temperature=2500.0),
     ]
     for split, members in (
         ({"test_phases": ["glass"]}, [0]),
         ({"test_phases": ["glass"], "test_above_K": 1000}, [0, 2]),
+        ({"test": ["hot-*"]}, [1]),
         ({"test": 0.1}, [0, 1, 2]),
     ):
         (folder / "config.yaml").write_text(yaml.safe_dump(config | {"split": split}))

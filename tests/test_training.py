@@ -177,6 +177,15 @@ def test_trajectories_and_compositions_can_be_named(frames: tuple[Frame, ...]):
     assert {frame.composition for frame in parts["train"]} == {"Na4P2S3.5O3.5"}
 
 
+def test_trajectories_can_be_named_by_the_beginning_of_their_names(frames: tuple[Frame, ...]):
+    renamed = [replace(f, trajectory=f"{'cold' if k % 2 else 'hot[1]'}-{f.trajectory}") for k, f in enumerate(frames)]
+    parts = split_frames(renamed, Split(test=("hot[[]1]-*",)))
+    assert {frame.trajectory[0] for frame in parts["test"]} == {"h"}
+    assert {frame.trajectory[0] for frame in (*parts["train"], *parts["validation"])} == {"c"}
+    name = renamed[0].trajectory
+    assert {frame.trajectory for frame in split_frames(renamed, Split(test=(name,)))["test"]} == {name}
+
+
 @pytest.mark.parametrize(
     ("split", "held_out"),
     [

@@ -12,7 +12,7 @@ from napos_lmp.errors import TrainingError
 from napos_lmp.files import sha256_of
 from napos_lmp.resources import shipped_folder
 from napos_lmp.training.config import Split, TrainingConfig
-from napos_lmp.training.dataset import Frame, is_held_out, read_frames, split_frames
+from napos_lmp.training.dataset import Frame, is_held_out, is_named, read_frames, split_frames
 from napos_lmp.yamlfile import check_model, read_yaml
 
 CONFIG_NAME = "config.yaml"
@@ -72,7 +72,8 @@ def held_out(potential: Potential) -> str:
         "denser than {:g} g/cm3": split.test_above_g_cm3,
         "thinner than {:g} g/cm3": split.test_below_g_cm3,
     }
-    said = [*split.test_compositions, *split.test_phases]
+    named = split.test if isinstance(split.test, tuple) else ()
+    said = [*(f"runs {name}" for name in named), *split.test_compositions, *split.test_phases]
     return ", ".join([*said, *(text.format(limit) for text, limit in limits.items() if limit is not None)])
 
 
@@ -85,7 +86,12 @@ def held_out_members(potential: Potential, frames: Sequence[Frame]) -> list[int]
     if content is None or not held_out(potential):
         return list(range(len(frames)))
     split = _split(potential, content)
-    return [place for place, frame in enumerate(frames) if is_held_out(replace(frame, group=""), split)]
+    patterns = split.test if isinstance(split.test, tuple) else ()
+    return [
+        place
+        for place, frame in enumerate(frames)
+        if is_held_out(replace(frame, group=""), split) or is_named(frame.trajectory, patterns)
+    ]
 
 
 def _training_file(potential: Potential) -> dict[str, Any] | None:

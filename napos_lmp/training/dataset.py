@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fnmatch
 import gzip
 import io
 import random
@@ -172,6 +173,11 @@ def is_held_out(frame: Frame, split: Split) -> bool:
     )
 
 
+def is_named(trajectory: str, patterns: Iterable[str]) -> bool:
+    """Whether a trajectory is among those named; ``melt-*`` names all whose names begin so."""
+    return any(trajectory == pattern or fnmatch.fnmatchcase(trajectory, pattern) for pattern in patterns)
+
+
 def refuse_overlap(tested: Sequence[Frame], others: Sequence[Frame]) -> None:
     """Refuse test frames whose atoms stand where those of a frame to train or validate on do.
 
@@ -300,12 +306,15 @@ def _write_system(frames: Sequence[Frame], system: Path, elements: Sequence[str]
 def _choose(part: str, wanted: Groups, order: Sequence[str], sizes: dict[str, int], taken: set[str]) -> set[str]:
     """Trajectories of one part: those named, or drawn in `order` until the fraction of all frames is reached."""
     if isinstance(wanted, tuple):
-        for name in wanted:
-            if name not in sizes:
-                raise TrainingError(f"split.{part}: trajectory {name!r} is not in the data")
-            if name in taken:
-                raise TrainingError(f"split.{part}: trajectory {name!r} is in split.test as well")
-        return set(wanted)
+        named: set[str] = set()
+        for pattern in wanted:
+            found = {name for name in sizes if is_named(name, (pattern,))}
+            if not found:
+                raise TrainingError(f"split.{part}: trajectory {pattern!r} is not in the data")
+            if twice := sorted(found & taken):
+                raise TrainingError(f"split.{part}: trajectory {twice[0]!r} is in split.test as well")
+            named |= found
+        return named
     target = wanted * sum(sizes.values())
     chosen: set[str] = set()
     free = [name for name in order if name not in taken]
