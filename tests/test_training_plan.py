@@ -76,6 +76,19 @@ def test_every_stage_of_every_member_follows(tmp_path):
     assert (trainings[1].file.parent / first["data"][0]).resolve() == SUBSET.resolve()
 
 
+def test_members_can_start_from_models_of_their_own(tmp_path):
+    for member in (1, 2):
+        (tmp_path / f"start-{member}.pth").touch()
+    settings = {"steps": 5, "finetune": "start-{member}.pth"}
+    models = [{**DEEPMD, "members": 2, "settings": settings, "pretrain": None}]
+    _, trainings = read_plan(write_plan(tmp_path, models=models, pretrain=None))
+    starts = [(training.file.parent / training.config["finetune"]).resolve() for training in trainings]
+    assert starts == [tmp_path / "start-1.pth", tmp_path / "start-2.pth"]
+    (tmp_path / "start-2.pth").unlink()
+    with pytest.raises(TrainingError, match=r"models\.0\.settings\.finetune: .*start-2\.pth does not exist"):
+        read_plan(tmp_path / "plan.yaml")
+
+
 @pytest.mark.parametrize(
     ("changes", "sentence"),
     [

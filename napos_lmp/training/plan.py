@@ -52,7 +52,8 @@ class PlannedModel(ConfigPart):
 
     `settings` are what the training file of its family takes beside what all families share, `pretrain` those of the
     stage before, which is trained on the plan's `pretrain` labels; a network's size stands there, as the second stage
-    keeps it. `members` trainings differ by their seeds, from `seed` on. `split` replaces keys of the plan's split for
+    keeps it. `members` trainings differ by their seeds, from `seed` on, and by what they start from where `finetune`,
+    `init_model` or `foundation` name it with ``{member}``. `split` replaces keys of the plan's split for
     this model, to hold out something else, or to train on fewer frames.
     """
 
@@ -271,7 +272,13 @@ def _config(
     def moved(path: Path) -> str:
         return Path(os.path.relpath(base / path, folder)).as_posix()
 
-    files = {key: moved(Path(settings[key])) for key in _STARTS if (base / str(settings.get(key, ""))).is_file()}
+    starts = {}
+    for key in _STARTS:
+        if start := str(settings.get(key) or "").replace("{member}", str(member)):
+            there = (base / start).is_file()
+            if key != "foundation" and not there:  # which may be a name that MACE knows
+                raise TrainingError(f"{where}.{key}: {base / start} does not exist")
+            starts[key] = moved(Path(start)) if there else start
     said = f", member {member} of {model.members}" if model.members > 1 else ""
     common = {
         "name": model.name,
@@ -290,7 +297,7 @@ def _config(
         common["split"] |= model.split
     if given := [key for key in common if key in settings]:
         raise TrainingError(f"{where}.{given[0]}: the plan says it for all stages and members, leave it out")
-    return common | settings | files
+    return common | settings | starts
 
 
 def _checked(
