@@ -13,6 +13,8 @@ from napos_lmp.errors import PotentialError, TrainingError
 from napos_lmp.potential import add_potential, is_trusted, load_potential, look_at
 from napos_lmp.resources import shipped_folder
 from napos_lmp.training.committee import write_committee
+from napos_lmp.training.config import Split
+from napos_lmp.training.dataset import read_frames, split_frames
 from napos_lmp.training.plan import read_plan, train_plan
 
 SHIFTS = {"Na": -40.0, "P": -90.0, "S": -60.0, "O": -75.0}
@@ -49,10 +51,22 @@ def write_plan(folder, **changes):
     return path
 
 
-def test_the_plan_of_the_shipped_potentials_is_sound():
-    plan, trainings = read_plan(shipped_folder("potentials") / "plan.yaml")
+def test_the_plans_of_the_shipped_potentials_are_sound():
+    folder = shipped_folder("potentials")
+    plan, trainings = read_plan(folder / "plan.yaml")
     assert {model.name: model.members for model in plan.models} == {"napos-mace": 2, "napos-deepmd": 4}
     assert len(trainings) == 12
+    plan, trainings = read_plan(folder / "first-stage/plan.yaml")
+    assert [model.members for model in plan.models] == [4, 2]
+    plan, trainings = read_plan(folder / "transfer.yaml")
+    assert len(trainings) == 14
+    frames = read_frames([folder / "data/napos_dft.extxyz.gz"], plan.elements, plan.split.by, plan.force_cap_eV_A)
+    shown = [
+        len(split_frames(frames.frames, Split(**plan.split.model_dump() | model.split))["train"])
+        for model in plan.models
+    ]
+    assert shown[:7] == shown[7:]
+    assert min(shown) >= 10
 
 
 def test_every_stage_of_every_member_follows(tmp_path):

@@ -28,12 +28,12 @@ class Split(ConfigPart):
     """How frames are divided; neighbouring frames of one trajectory never stand on both sides.
 
     `by` names the property of a frame that says which trajectory it comes from. `validation` and `test` are fractions
-    of the frames, reached with whole trajectories drawn by `seed`, or the trajectories by name (``melt-*``: all whose
-    names begin so). Frames of a composition in `test_compositions` or a phase in `test_phases`, hotter than
-    `test_above_K`, colder than `test_below_K`, denser than `test_above_g_cm3` or thinner than `test_below_g_cm3` go to
-    the test set, whatever their trajectory: so a potential is tested on what it has never seen the like of. Of what is
-    left to train on, at most `train_frames` are taken, drawn by `seed`; a smaller number takes a part of what a larger
-    one does, for a learning curve.
+    of the frames (`validation`: of those that are not held out), reached with whole trajectories drawn by `seed`, or
+    the trajectories by name (``melt-*``: all whose names begin so). Frames of a composition in `test_compositions` or a
+    phase in `test_phases`, hotter than `test_above_K`, colder than `test_below_K`, denser than `test_above_g_cm3` or
+    thinner than `test_below_g_cm3` go to the test set, whatever their trajectory: so a potential is tested on what it
+    has never seen the like of. Of what is left to train on, at most `train_frames` are taken, drawn by `seed`; a
+    smaller number takes a part of what a larger one does, for a learning curve.
     """
 
     by: str = "trajectory"

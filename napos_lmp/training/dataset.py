@@ -6,8 +6,8 @@ import fnmatch
 import gzip
 import io
 import random
-from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from napos_lmp.errors import TrainingError
 from napos_lmp.files import whole_file
-from napos_lmp.training.config import Groups, Split
+from napos_lmp.training.config import Split
 
 Array = NDArray[np.float64]
 
@@ -140,13 +140,18 @@ def split_frames(frames: Sequence[Frame], split: Split) -> dict[str, list[Frame]
                 raise TrainingError(f"split.{field}: {name!r} is not in the data; it has {', '.join(sorted(known))}")
     held_out = [frame for frame in frames if is_held_out(frame, split)]
     rest = [frame for frame in frames if not is_held_out(frame, split)]
-    sizes: dict[str, int] = defaultdict(int)
-    for frame in rest:
-        sizes[frame.trajectory] += 1
+    sizes = Counter(frame.trajectory for frame in rest)
     order = sorted(sizes)
     random.Random(split.seed).shuffle(order)  # noqa: S311 - reproducible, not secret
-    test = _choose("test", split.test, order, sizes, taken=set())
-    validation = _choose("validation", split.validation, order, sizes, taken=test)
+    if isinstance(split.test, tuple):
+        test = _named("test", split.test, order, taken=set())
+        free = Counter({name: size for name, size in sizes.items() if name not in test})
+    else:
+        test, free = _drawn(split.test, order, sizes, taken=set()), sizes
+    if isinstance(split.validation, tuple):
+        validation = _named("validation", split.validation, order, taken=test)
+    else:
+        validation = _drawn(split.validation, order, free, taken=test)
     parts = {
         "train": [frame for frame in rest if frame.trajectory not in test | validation],
         "validation": [frame for frame in rest if frame.trajectory in validation],
@@ -303,18 +308,21 @@ def _write_system(frames: Sequence[Frame], system: Path, elements: Sequence[str]
         np.save(system / "set.000" / f"{name}.npy", np.array(values, dtype=np.float64))
 
 
-def _choose(part: str, wanted: Groups, order: Sequence[str], sizes: dict[str, int], taken: set[str]) -> set[str]:
-    """Trajectories of one part: those named, or drawn in `order` until the fraction of all frames is reached."""
-    if isinstance(wanted, tuple):
-        named: set[str] = set()
-        for pattern in wanted:
-            found = {name for name in sizes if is_named(name, (pattern,))}
-            if not found:
-                raise TrainingError(f"split.{part}: trajectory {pattern!r} is not in the data")
-            if twice := sorted(found & taken):
-                raise TrainingError(f"split.{part}: trajectory {twice[0]!r} is in split.test as well")
-            named |= found
-        return named
+def _named(part: str, patterns: Iterable[str], known: Iterable[str], taken: set[str]) -> set[str]:
+    """Trajectories that are named for a part."""
+    named: set[str] = set()
+    for pattern in patterns:
+        found = {name for name in known if is_named(name, (pattern,))}
+        if not found:
+            raise TrainingError(f"split.{part}: trajectory {pattern!r} is not in the data")
+        if twice := sorted(found & taken):
+            raise TrainingError(f"split.{part}: trajectory {twice[0]!r} is in split.test as well")
+        named |= found
+    return named
+
+
+def _drawn(wanted: float, order: Sequence[str], sizes: Mapping[str, int], taken: set[str]) -> set[str]:
+    """Trajectories drawn in `order` until they hold the fraction wanted of all frames in `sizes`."""
     target = wanted * sum(sizes.values())
     chosen: set[str] = set()
     free = [name for name in order if name not in taken]
