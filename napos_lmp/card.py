@@ -105,12 +105,12 @@ class UsualDeviation(CardPart):
 class PotentialCard(CardPart):
     """`card.yaml`: what a potential is, what it was made from and how far it can be trusted.
 
-    `elements` is in the model's own order, `cutoff_A` in A, `file` the name of the model file beside the card. Of a
-    MACE model, `head` is the one to use where it has several, `precision` the one to run it in, and
-    `atomic_energies_eV` the energies of the free atoms (E0) that were taken off before training. `peer_errors` holds
-    the errors of other potentials, by name, on the same sets of frames. `committee` are further models of the same
-    training that differ by their seeds: simulations run with `file`, and the spread of all says how far to trust it;
-    `usual_deviation` is that spread where the potential is at home.
+    `version` tells potentials of one name apart. `elements` is in the model's own order, `cutoff_A` in A, `file` the
+    name of the model file beside the card. Of a MACE model, `head` is the one to use where it has several, `precision`
+    the one to run it in, and `atomic_energies_eV` the energies of the free atoms (E0) that were taken off before
+    training. `peer_errors` holds the errors of other potentials, by name, on the same sets of frames. `committee` are
+    further models of the same training that differ by their seeds: simulations run with `file`, and the spread of all
+    says how far to trust it; `usual_deviation` is that spread where the potential is at home.
     """
 
     schema_version: Literal[1] = 1
@@ -121,6 +121,7 @@ class PotentialCard(CardPart):
     file: str
     sha256: Digest
     description: str
+    version: str | None = None
     head: str | None = None
     precision: Precision | None = None
     atomic_energies_eV: dict[Element, float] = {}

@@ -38,4 +38,4 @@ def test_frames_far_from_home_are_told_by_an_atom_or_by_their_mean():
 
 def test_one_model_has_no_deviation():
     with pytest.raises(EvaluationError, match="'napos-deepmd' is one model, and a deviation takes a committee"):
-        committee_predictions(load_potential("napos-deepmd"), [])
+        committee_predictions(load_potential("napos-deepmd").others[0], [])

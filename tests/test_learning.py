@@ -28,16 +28,16 @@ from napos_lmp.training.plan import UNCHANGED
 from napos_lmp.training.prediction import Prediction
 from napos_lmp.training.progress import named_progress_bars
 
-SHIPPED = Path(__file__).parents[1] / "potentials/napos-deepmd/model.pth"
-LIKE_SHIPPED = {
+START = Path(__file__).parents[1] / "potentials/first-stage/napos-deepmd-1.pth"
+LIKE_START = {
     "descriptor": "dpa1", "cutoff_A": 6.0, "smooth_from_A": 2.0, "embedding": [16, 32, 64], "axis": 12,
     "fitting": [128, 128, 128], "neighbours": 92,
 }  # fmt: skip
 SETTINGS = {
-    "steps": 5, "model": LIKE_SHIPPED, "init_model": str(SHIPPED), "learning_rate": {"start": 1e-4, "stop": 1e-5},
+    "steps": 5, "model": LIKE_START, "init_model": str(START), "learning_rate": {"start": 1e-4, "stop": 1e-5},
 }  # fmt: skip
 TRAINING = {
-    "level_of_theory": "napos-deepmd",
+    "level_of_theory": "first stage",
     "elements": list(ELEMENTS),
     "data": ["start.extxyz"],
     "split": {"validation": 0.3, "test": 0.2, "seed": 2},
@@ -47,7 +47,7 @@ TRAINING = {
         {
             "family": "deepmd",
             "name": "tiny",
-            "description": "a few steps from the shipped one",
+            "description": "a few steps from a model of many labels",
             "members": 2,
             "settings": SETTINGS,
         }
@@ -66,8 +66,8 @@ LABELLING = {
     "engine": {
         "kind": "ase",
         "calculator": "odd_calculators:deepmd_potential",
-        "arguments": {"model": str(SHIPPED)},
-        "level_of_theory": "napos-deepmd",
+        "arguments": {"model": str(START)},
+        "level_of_theory": "first stage",
     },
 }
 PLAN = {
@@ -120,7 +120,7 @@ def test_those_inside_the_window_that_differ_most_are_selected(monkeypatch):
     again = judge(committee, frames, (1.0, 5.0), 1, known=[frames[4]])
     assert "selected" not in (again.fates[4], again.fates[5])
     with pytest.raises(LearningError, match="the card of 'napos-deepmd' does not say which deviation"):
-        judge(shipped, frames, (1.0, 5.0), 1)
+        judge(shipped.others[0], frames, (1.0, 5.0), 1)
 
 
 @pytest.mark.parametrize(

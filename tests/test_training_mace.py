@@ -23,18 +23,18 @@ from napos_lmp.potential import add_potential, load_potential
 from napos_lmp.training import foundation as foundation_module
 from napos_lmp.training import mace_run
 from napos_lmp.training.atomic_energies import AtomicEnergies, fit_atomic_energies
-from napos_lmp.training.config import Split, read_config
+from napos_lmp.training.config import read_config
 from napos_lmp.training.dataset import Frame, read_frames, split_frames, stress_of_virial, write_extxyz
 from napos_lmp.training.mace import train_mace
 from napos_lmp.training.mace_config import MaceConfig
 from napos_lmp.training.mace_run import mace_arguments
 from napos_lmp.training.peers import peer_errors
+from napos_lmp.training.plan import read_plan
 from napos_lmp.training.prediction import predict_mace
 from napos_lmp.trust import accepting
 
 ELEMENTS = ("Na", "P", "S", "O")
 SUBSET = Path(__file__).parent / "data" / "starter_subset.extxyz.gz"
-SHIPPED = Path(__file__).parents[1] / "potentials" / "napos-mace" / "config.yaml"
 ISOLATED = '1\nProperties=species:S:1:pos:R:3 config_type=IsolatedAtom energy={} pbc="F F F"\n{} 0 0 0\n'
 
 
@@ -271,9 +271,11 @@ def test_the_learning_rate_falls_tenfold_over_the_first_stage_however_long(tmp_p
     assert mace_arguments(config, "average", None)["lr_scheduler_gamma"] ** epochs == pytest.approx(0.1)
 
 
-def test_the_shipped_training_file_gives_the_arguments_it_was_trained_with():
-    given = read_config(SHIPPED, MaceConfig)
-    expected = """--name napos-mace --energy_key REF_energy --forces_key REF_forces --stress_key REF_stress
+def test_the_first_stage_of_the_shipped_model_gives_the_arguments_it_was_trained_with():
+    plan = Path(__file__).parents[1] / "potentials/first-stage/plan.yaml"
+    _, trainings = read_plan(plan)
+    given = MaceConfig.model_validate(next(one.config for one in trainings if one.family == "mace"))
+    expected = """--name first-mace --energy_key REF_energy --forces_key REF_forces --stress_key REF_stress
         --model ScaleShiftMACE --num_channels 32 --max_L 0 --correlation 3 --num_interactions 2 --r_max 4.5 --max_ell 2
         --default_dtype float32 --batch_size 4 --valid_batch_size 8 --loss universal --energy_weight 1
         --forces_weight 10 --stress_weight 10 --lr 0.01 --scheduler ExponentialLR --lr_scheduler_gamma 0.9
@@ -285,12 +287,6 @@ def test_the_shipped_training_file_gives_the_arguments_it_was_trained_with():
     for name, value in zip(words[::2], words[1::2], strict=True):
         own = arguments[name.removeprefix("--")]
         assert (own == float(value)) if re.fullmatch(r"[\d.]+", value) else (str(own) == value), name
-    assert given.split == read_config_split("napos-deepmd")
-
-
-def read_config_split(name: str) -> Split:
-    content = yaml.safe_load((SHIPPED.parents[1] / name / "config.yaml").read_text())
-    return Split.model_validate(content["split"])
 
 
 def test_predictions_are_the_ase_calculator_s_in_any_order_of_atoms(tmp_path: Path, frames: tuple[Frame, ...]):

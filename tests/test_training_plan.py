@@ -22,6 +22,7 @@ DEEPMD = {
     "family": "deepmd",
     "name": "tiny-deepmd",
     "description": "as small as it gets",
+    "version": "0.1",
     "settings": {"steps": 20, "learning_rate": {"start": 1e-3, "stop": 1e-4}},
     "pretrain": {"steps": 40, "model": {"size": "small", "cutoff_A": 4.0, "embedding": [4, 8], "fitting": [8]}},
 }
@@ -54,8 +55,8 @@ def write_plan(folder, **changes):
 def test_the_plans_of_the_shipped_potentials_are_sound():
     folder = shipped_folder("potentials")
     plan, trainings = read_plan(folder / "plan.yaml")
-    assert {model.name: model.members for model in plan.models} == {"napos-deepmd": 2, "napos-mace": 1}
-    assert [training.config["seed"] for training in trainings] == [1, 2, 1]
+    assert {model.name: model.members for model in plan.models} == {"napos-deepmd": 4, "napos-mace": 2}
+    assert [training.config["seed"] for training in trainings] == [1, 2, 3, 4, 1, 2]
     plan, trainings = read_plan(folder / "first-stage/plan.yaml")
     assert [model.members for model in plan.models] == [4, 2]
     plan, trainings = read_plan(folder / "transfer.yaml")
@@ -160,6 +161,7 @@ def test_both_families_carry_over_to_labels_of_another_zero(tmp_path, monkeypatc
     committee, alone = (result.potential for result in results)
     assert alone.card.committee == ()
     assert committee.card.description == "as small as it gets"
+    assert (committee.card.version, alone.card.version) == ("0.1", None)
     assert [path.name for path in committee.models] == ["model.pth", "model-2.pth"]
     assert list(committee.models.values()) == [member.potential.sha256 for member in results[0].members]
     made = {path: path.stat().st_mtime_ns for path in (tmp_path / "runs").rglob("*.pth")}

@@ -26,8 +26,11 @@ def list_potentials(as_json: Json = False) -> None:
     if as_json:
         print_json([{"name": p.name, "backend": p.backend, "elements": p.elements, "folder": p.folder} for p in found])
         return
-    rows = [(p.name, p.backend, " ".join(p.elements), f"{p.cutoff:g}", p.card.description) for p in found]
-    print_table(("name", "back-end", "elements", "cutoff (A)", "description"), rows)
+    rows = [
+        (p.name, p.card.version or "-", p.backend, " ".join(p.elements), f"{p.cutoff:g}", p.card.description)
+        for p in found
+    ]
+    print_table(("name", "version", "back-end", "elements", "cutoff (A)", "description"), rows)
 
 
 @potentials.command("show")

@@ -17,6 +17,7 @@ _BINS = 14
 _LEAST_IN_BIN = 10
 _MILLI = 1000.0
 _WIDE = 3.0
+_COLUMNS = 4
 
 
 def parity(evaluated: Sequence[Evaluated]) -> str:
@@ -62,10 +63,14 @@ def error_against(evaluated: Sequence[Evaluated], sign: Callable[[Evaluated], Ar
     """Force error of each frame against what may foretell it; a panel for each potential, a colour for each phase."""
     phases = list(dict.fromkeys(sorted(frame.phase for one in evaluated for frame in one.frames)))
     shown = [(one, values) for one in evaluated if (values := sign(one)) is not None]
+    columns = min(len(shown), _COLUMNS)
+    rows = -(-len(shown) // _COLUMNS)
 
     def draw(figure: Any) -> None:
-        axes = figure.subplots(1, len(shown), squeeze=False, sharey=True)[0]
-        for ax, (one, values) in zip(axes, shown, strict=True):
+        axes = figure.subplots(rows, columns, squeeze=False, sharey=True).ravel()
+        for ax in axes[len(shown) :]:
+            ax.remove()
+        for ax, (one, values) in zip(axes, shown, strict=False):
             errors = _MILLI * one.frame_force_rmse
             for place, phase in enumerate(phases):
                 chosen = np.array([frame.phase == phase for frame in one.frames]) & np.isfinite(values)
@@ -75,10 +80,11 @@ def error_against(evaluated: Sequence[Evaluated], sign: Callable[[Evaluated], Ar
             ax.set_title(one.potential.name)
             ax.set_xlabel(axis)
         make_logarithmic(axes[0])
-        axes[0].set_ylabel("force RMSE of the frame (meV/Å)")
+        for ax in axes[: len(shown) : columns]:
+            ax.set_ylabel("force RMSE of the frame (meV/Å)")
         axes[0].legend()
 
-    return svg_of(draw, min(WIDTH, 3.9 * len(shown)), 2.9)
+    return svg_of(draw, min(WIDTH, 3.9 * columns), 2.9 * rows)
 
 
 def calibrations(curves: Mapping[str, Calibration]) -> str:

@@ -53,8 +53,9 @@ def _cards(study: StudyView) -> dict[str, dict[str, Any]]:
 def _potential(name: str, card: dict[str, Any], study: StudyView) -> Iterable[Block]:
     record = next(d.manifest.potential for d in study.decks if d.manifest.potential.name == name)
     data, domain = card.get("training_data") or {}, card.get("domain") or {}
+    version = f" version {card['version']}" if card.get("version") else ""
     sentences = [
-        f"{name} ({record.backend}; {', '.join(record.elements)}; cutoff {record.cutoff_A:g} Å): "
+        f"{name}{version} ({record.backend}; {', '.join(record.elements)}; cutoff {record.cutoff_A:g} Å): "
         f"{str(card.get('description') or 'no description').rstrip('.')}.",
         f"Trained on {data.get('frames') or 'an unknown number of'} frames labelled by "
         f"{data.get('level_of_theory') or 'an unknown level of theory'}.",

@@ -59,12 +59,13 @@ class TrainingConfig(ConfigPart):
     """
 
     words: ClassVar[frozenset[str]] = frozenset(
-        {"threads", "output", "description", "limits", "licence", "compare_with"}
+        {"threads", "output", "description", "version", "limits", "licence", "compare_with"}
     )
     files: ClassVar[tuple[str, ...]] = ()
 
     name: Name
     description: str
+    version: str | None = None
     level_of_theory: str
     elements: tuple[Element, ...] = Field(min_length=1)
     data: tuple[Path, ...] = Field(min_length=1)

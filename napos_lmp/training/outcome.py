@@ -119,6 +119,7 @@ def write_potential(
         file=model.name_in_folder,
         sha256=sha256_of(model.file),
         description=config.description,
+        version=config.version,
         training_data=_training_data(config, parts["train"]),
         errors=tuple(row for row in rows if row.set in sets),
         peer_errors=dict(peer_errors),

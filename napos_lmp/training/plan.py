@@ -60,6 +60,7 @@ class PlannedModel(ConfigPart):
     family: Literal["deepmd", "mace"]
     name: Name
     description: str
+    version: str | None = None
     members: int = Field(default=1, ge=1, le=20)
     seed: int = Field(default=1, ge=0, lt=2**30)
     settings: dict[str, Any]
@@ -283,6 +284,7 @@ def _config(
     common = {
         "name": model.name,
         "description": model.description + said,
+        "version": model.version,
         "elements": list(plan.elements),
         "output": stage,
         "seed": model.seed + member - 1,
