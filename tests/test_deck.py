@@ -216,7 +216,7 @@ def test_lammps_sets_up_every_stage_under_skiprun(tmp_path, render, potential, n
     assert "ERROR" not in done.stdout
     assert not re.search(r"WARNING(?!.*(tilt))", done.stdout), done.stdout
     outputs = [output for stage in manifest.stages for output in (stage.dump, stage.currents) if output]
-    written = {output.pattern.replace("*", "000") for output in outputs}
+    written = {output.pattern.replace("*", "000") for output in [*outputs, manifest.deviation] if output}
     assert {f"trajectory/{p.name}" for p in (tmp_path / "deck/trajectory").iterdir()} == written
     assert not (tmp_path / "deck/final.data").exists()
 
