@@ -10,6 +10,7 @@ from typing import Annotated, Literal, Self
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, field_validator, model_validator
 
 from napos_lmp.errors import PotentialError
+from napos_lmp.files import write_text
 from napos_lmp.resources import home_folder, shipped_folder
 from napos_lmp.yamlfile import read_yaml_model
 
@@ -268,14 +269,14 @@ def read_card(folder: Path) -> Potential:
 
 
 def write_card(folder: Path, card: PotentialCard) -> Path:
-    """Write `card.yaml` into a folder."""
+    """Write `card.yaml` into a folder, in the place of one that is there."""
     import yaml
 
     path = folder / CARD_NAME
     text = yaml.safe_dump(
         card.model_dump(mode="json", exclude_none=True), sort_keys=False, allow_unicode=True, width=118
     )
-    path.write_text(text, encoding="utf-8")
+    write_text(path, text)
     return path
 
 

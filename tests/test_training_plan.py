@@ -161,6 +161,8 @@ def test_both_families_carry_over_to_labels_of_another_zero(tmp_path, monkeypatc
     committee, alone = (result.potential for result in results)
     assert alone.card.committee == ()
     assert committee.card.description == "as small as it gets"
+    assert committee.card.peer_errors == {"tiny-mace": alone.card.errors}
+    assert alone.card.peer_errors == {"tiny-deepmd": committee.card.errors}
     assert (committee.card.version, alone.card.version) == ("0.1", None)
     assert [path.name for path in committee.models] == ["model.pth", "model-2.pth"]
     assert list(committee.models.values()) == [member.potential.sha256 for member in results[0].members]

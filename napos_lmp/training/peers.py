@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from napos_lmp.card import Potential, SetErrors, accepted_folders, read_card
+from napos_lmp.card import Potential, PotentialCard, SetErrors, accepted_folders, read_card
 from napos_lmp.errors import PotentialError, TrainingError
 from napos_lmp.files import sha256_of
 from napos_lmp.training.config import Split, TrainingConfig
@@ -27,6 +27,11 @@ def peer_errors(config: TrainingConfig, parts: Mapping[str, Sequence[Frame]]) ->
         If a potential is not there or was tested on other frames.
     """
     return {name: _comparable(_find(name), config, parts) for name in config.compare_with}
+
+
+def errors_of_sets(card: PotentialCard) -> tuple[SetErrors, ...]:
+    """Errors of a potential on its validation and test set."""
+    return tuple(row for row in card.errors if row.set in _SETS)
 
 
 def _find(name: str) -> Potential:
@@ -54,7 +59,7 @@ def _comparable(peer: Potential, config: TrainingConfig, parts: Mapping[str, Seq
     for key, own in (("split", config.split), ("force_cap_eV_A", config.force_cap_eV_A)):
         if (theirs := _setting(beside, key)) != own:
             raise TrainingError(f"{begin}: its {key} is {_text(theirs)}, here it is {_text(own)}")
-    rows = tuple(row for row in peer.card.errors if row.set in _SETS)
+    rows = errors_of_sets(peer.card)
     for row in rows:
         if row.frames != len(parts[row.set]):
             raise TrainingError(f"{begin}: its set {row.set!r} has {row.frames}, here it has {len(parts[row.set])}")

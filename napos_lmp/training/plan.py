@@ -8,15 +8,15 @@ from __future__ import annotations
 
 import os
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal, Self
 
 from pydantic import Field, field_validator, model_validator
 
-from napos_lmp.card import Element, Name, Potential, read_card
+from napos_lmp.card import Element, Name, Potential, read_card, write_card
 from napos_lmp.errors import TrainingError
 from napos_lmp.files import write_text
 from napos_lmp.potential import read_potential
@@ -28,6 +28,7 @@ from napos_lmp.training.deviation import force_deviations, usual_deviation
 from napos_lmp.training.mace import MODEL_NAME, train_mace
 from napos_lmp.training.mace_config import MaceConfig
 from napos_lmp.training.outcome import TrainingResult, read_parts
+from napos_lmp.training.peers import errors_of_sets
 from napos_lmp.training.prediction import predictions
 from napos_lmp.training.progress import ProgressCallback
 from napos_lmp.trust import accepting
@@ -214,7 +215,8 @@ def train_plan(
             continue
         with accepting(finished[training.start].potential.sha256) if training.start else nullcontext():
             finished[training.file] = train_mace(training.file, show, trust=trust, message=message)
-    return [_gathered(path, plan, model, finished) for model in plan.models]
+    results = [_gathered(path, plan, model, finished) for model in plan.models]
+    return [_beside_its_peers(plan, model, result, results) for model, result in zip(plan.models, results, strict=True)]
 
 
 def _gathered(
@@ -235,6 +237,24 @@ def _gathered(
             shutil.rmtree(target)
         write_committee(target, potentials, model.description, usual_deviation(force_deviations(said)))
     return PlannedResult(read_potential(target), tuple(members))
+
+
+def _beside_its_peers(
+    plan: TrainingPlan, model: PlannedModel, result: PlannedResult, results: Sequence[PlannedResult]
+) -> PlannedResult:
+    """The result, its card with the errors of those that were tested on the same frames: models of the same split."""
+    peers = {
+        other.potential.name: errors_of_sets(other.potential.card)
+        for peer, other in zip(plan.models, results, strict=True)
+        if peer is not model and peer.split == model.split
+    }
+    potential = result.potential
+    if potential.card.peer_errors == peers:
+        return result
+    write_card(potential.folder, potential.card.model_copy(update={"peer_errors": peers}))
+    told = read_potential(potential.folder)
+    members = result.members if len(result.members) > 1 else (replace(result.members[0], potential=told),)
+    return PlannedResult(told, members)
 
 
 def _trainings(
