@@ -94,11 +94,11 @@ def calibrations(curves: Mapping[str, Calibration]) -> str:
         ax = figure.subplots()
         for place, (name, curve) in enumerate(curves.items()):
             ax.plot(_MILLI * curve.deviation, _MILLI * curve.error, **_line(place), label=name)
-        low, high = ax.get_xlim()
-        ends = [max(low, 1e-3), high]
+        make_logarithmic(ax, "x")
+        make_logarithmic(ax)
+        ends = ax.get_xlim()
         ax.plot(ends, ends, color=INK, lw=0.8, ls=":", label="error = deviation")
-        ax.set_xscale("log")
-        ax.set_yscale("log")
+        ax.set_xlim(ends)
         ax.set_xlabel("deviation of the committee on an atom, root mean square (meV/Å)")
         ax.set_ylabel("error, root mean square (meV/Å)")
         ax.legend()

@@ -8,7 +8,7 @@ from __future__ import annotations
 import io
 import math
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -64,17 +64,18 @@ def errors_of(numbers: Sequence[Number]) -> Floats:
     return np.array([below, above])
 
 
-def make_logarithmic(ax: Any) -> None:
-    """Logarithmic y axis; where it spans little, plain numbers."""
+def make_logarithmic(ax: Any, which: Literal["x", "y"] = "y") -> None:
+    """Make an axis logarithmic; where it spans little, with plain numbers."""
     from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
-    ax.set_yscale("log")
-    ax.margins(y=0.15)
-    low, high = ax.get_ylim()
+    axis = ax.xaxis if which == "x" else ax.yaxis
+    ax.set(**{f"{which}scale": "log"})
+    ax.margins(**{which: 0.15})
+    low, high = ax.get_xlim() if which == "x" else ax.get_ylim()
     if low >= _LEAST_PLAIN and high < 100 * low:
-        ax.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5) if high > 10 * low else (1, 2, 3, 4, 5, 7)))
-        ax.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
-    ax.yaxis.set_minor_formatter(NullFormatter())
+        axis.set_major_locator(LogLocator(subs=(1, 2, 5) if high > 10 * low else (1, 2, 3, 4, 5, 7)))
+        axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+    axis.set_minor_formatter(NullFormatter())
 
 
 def thinned(count: int) -> slice:
