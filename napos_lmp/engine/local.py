@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import socket
 import subprocess
 import time
@@ -385,6 +386,8 @@ class DeckRun:
             return "failed", "LAMMPS ended before the last step and says nothing of an error"
         if self._terminated_at is not None:
             return "stopped", "ended at once on request"
+        if os.statvfs(self.deck).f_bavail == 0:  # what LAMMPS said of it may not have fitted onto the disk
+            text += "\nNo space left on device"
         return ("killed" if exit_status < 0 else "failed"), explain(text, exit_status)
 
 
