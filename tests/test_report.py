@@ -15,6 +15,7 @@ from napos_lmp.engine.record import RunRecord, SegmentRecord, write_run_record
 from napos_lmp.errors import StudyError
 from napos_lmp.report import collect_study, headline, write_report
 from napos_lmp.report.html import chemical, subscripted
+from napos_lmp.report.numbers import superscript
 
 VOID = {"meta", "img", "br", "hr", "link", "input"}
 
@@ -276,6 +277,17 @@ class TestGrouping:
         (glass,) = collect_study(copy).glasses
         assert [m.number.value for m in glass.measurements("shell.P.PS3") if m.temperature == 300] == [10.0, 0.0]
         assert glass.number("shell.P.PS3", 300).value == 5.0
+
+    def test_collapsed_glass_with_a_dozen_bridges_has_its_report(self, study, tmp_path):
+        copy = tmp_path / "study"
+        shutil.copytree(study / "Na3PS4", copy)
+        path = copy / "seed-1" / "melt-quench" / "analysis" / "analysis.json"
+        content = json.loads(path.read_text())
+        share = {"key": "unit.P.n12", "label": "P with 12 bridging anions", "unit": "%", "value": 6.0}
+        content["stages"][-1]["quantities"].append(share)
+        path.write_text(json.dumps(content))
+        assert write_report(copy).is_file()
+        assert superscript(12) == "¹²"
 
     def test_rate_of_a_quench_in_steps_is_the_protocols(self, tmp_path):
         stages = (

@@ -15,7 +15,7 @@ from napos_lmp.report.experiment import experiment_section
 from napos_lmp.report.extrapolation import deviation_blocks
 from napos_lmp.report.glass import USUAL_BRIDGES, former_of, glass_section, occurs
 from napos_lmp.report.html import Block, Card, CardItem, Cards, Caveat, Caveats, Page, Section, Tabular, Text
-from napos_lmp.report.numbers import Cell, Number, Table
+from napos_lmp.report.numbers import Cell, Number, Table, superscript
 from napos_lmp.report.potentials import potentials_section
 from napos_lmp.report.provenance import exact, provenance
 from napos_lmp.report.quench_rate import quench_rate_section
@@ -220,7 +220,7 @@ def _unit_table(study: StudyView) -> Table:
             rows.append((glass.label, exact(found[0], "K"), *cells))
     former_name = _common_former(study)
     letter = "P" if former_name == "P" else "Q"
-    columns = ("Glass", "At", *(f"{letter}{'⁰¹²³⁴⁵'[n]}" for n in present))
+    columns = ("Glass", "At", *(f"{letter}{superscript(n)}" for n in present))
     caption = f"Network units: share of {former_name} with n bridging anions"
     return Table("units", caption, columns, tuple(rows))
 

@@ -12,7 +12,7 @@ from napos_lmp.report.figures.structure import pair_functions
 from napos_lmp.report.figures.transport import Displacement, displacements
 from napos_lmp.report.html import Block, Figure, Heading, Section, Tabular, Text, subscripted
 from napos_lmp.report.mechanism import mechanism_blocks
-from napos_lmp.report.numbers import Cell, Number, Table
+from napos_lmp.report.numbers import Cell, Number, Table, superscript
 from napos_lmp.report.structure import (
     angle_blocks,
     environment_blocks,
@@ -24,7 +24,6 @@ from napos_lmp.report.structure import (
 from napos_lmp.report.temperature import CONDUCTIVITIES, temperature_blocks
 from napos_lmp.report.vibrations import rotation_blocks, vibration_blocks
 
-_SUPERSCRIPT = "⁰¹²³⁴⁵"
 _MOST_SEEDS = 5
 _LEAST_SHARE = 0.5
 USUAL_BRIDGES = 3
@@ -185,15 +184,20 @@ def _shell_table(glass: Glass, stage: StageResult, temperature: float) -> Table:
     )
 
 
+def _bridges(key: str) -> int:
+    """Number of bridging anions of a unit, from the key of its share: 3 of `unit.P.n3`."""
+    return int(key.rpartition(".n")[2])
+
+
 def _network(glass: Glass, temperature: float) -> Iterable[Block]:
     former = former_of(glass)
     if former is None:
         return
     numbers_of = {key: glass.number(key, temperature) for key in glass.keys(f"unit.{former}.n")}
-    units = [key for key, number in numbers_of.items() if number.value or int(key[-1]) <= USUAL_BRIDGES]
+    units = [key for key, number in numbers_of.items() if number.value or _bridges(key) <= USUAL_BRIDGES]
     if units:
         numbers = [numbers_of[key] for key in units]
-        names = [f"{former if former == 'P' else 'Q'}{_SUPERSCRIPT[int(key[-1])]}" for key in units]
+        names = [f"{former if former == 'P' else 'Q'}{superscript(_bridges(key))}" for key in units]
         yield Figure(
             bars(names, {subscripted(glass.label): numbers}, f"share of {former} (%)"),
             f"Share of {former} by number of bridging anions in {glass.label}",

@@ -233,10 +233,10 @@ def _with_interval(value: float, low: float, high: float) -> str:
     if abs((high - value) - (value - low)) <= 0.2 * half:
         decimals = _decimals_of_error(half)
         body = f"{_decimal(value, decimals)} ± {_decimal(half, decimals)}"
-        return body if power == 0 else f"({body}) × 10{_exponent(power)}"
+        return body if power == 0 else f"({body}) × 10{superscript(power)}"
     decimals = _decimals_of_error(min(high - value, value - low) or half)
     body = f"{_decimal(value, decimals)} [{_decimal(low, decimals)}, {_decimal(high, decimals)}]"
-    return body if power == 0 else f"{body} × 10{_exponent(power)}"
+    return body if power == 0 else f"{body} × 10{superscript(power)}"
 
 
 def _two_digits(value: float) -> str:
@@ -244,7 +244,7 @@ def _two_digits(value: float) -> str:
     power = _power(abs(rounded))
     scaled = rounded / 10**power
     body = _decimal(scaled, max(0, 1 - _magnitude(scaled)))
-    return body if power == 0 else f"{body} × 10{_exponent(power)}"
+    return body if power == 0 else f"{body} × 10{superscript(power)}"
 
 
 def _plain(value: float, decimals: int | None) -> str:
@@ -256,7 +256,7 @@ def _plain(value: float, decimals: int | None) -> str:
     scaled = value / 10**power
     digits = max(0, 2 - _magnitude(scaled))
     body = _decimal(scaled, digits)
-    return body if power == 0 else f"{body} × 10{_exponent(power)}"
+    return body if power == 0 else f"{body} × 10{superscript(power)}"
 
 
 def _power(size: float) -> int:
@@ -286,10 +286,6 @@ def _decimal(value: float, decimals: int) -> str:
     return text.replace("-", _MINUS)
 
 
-def _exponent(power: int) -> str:
-    return str(power).translate(_SUPERSCRIPT)
-
-
 def _bracketed(text: str) -> str:
     return text if text.startswith("(") else f"({text})"
 
@@ -301,3 +297,8 @@ def _letters(place: int) -> str:
 
 def _plain_cell(cell: Cell) -> str:
     return cell.full_text if isinstance(cell, Number) else cell
+
+
+def superscript(number: int) -> str:
+    """The number above the line."""
+    return str(number).translate(_SUPERSCRIPT)

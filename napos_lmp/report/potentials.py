@@ -11,7 +11,7 @@ from napos_lmp.report.figures.overview import bars
 from napos_lmp.report.figures.structure import PairCurve, pair_overlays
 from napos_lmp.report.glass import USUAL_BRIDGES, coldest_with, former_of, occurs
 from napos_lmp.report.html import Block, Figure, Heading, Section, Tabular, Text, subscripted
-from napos_lmp.report.numbers import INPUT, Cell, Number, Table
+from napos_lmp.report.numbers import INPUT, Cell, Number, Table, superscript
 from napos_lmp.report.provenance import exact
 from napos_lmp.report.temperature import activation_energy
 
@@ -101,7 +101,7 @@ def _rows(group: Rivals) -> Iterable[tuple[Cell, ...]]:
         letter = former if former == "P" else "Q"
         bridges = [n for n in range(6) if n <= USUAL_BRIDGES or any(occurs(glass, former, n) for glass in glasses)]
         cold.append((f"four_coordinate.{former}", f"{former} with four S/O"))
-        cold.extend((f"unit.{former}.n{n}", f"{letter}{'⁰¹²³⁴⁵'[n]}") for n in bridges)
+        cold.extend((f"unit.{former}.n{n}", f"{letter}{superscript(n)}") for n in bridges)
         cold.append(("mean_n", "Mean n"))
     for key, label in cold:
         yield from _row(group, key, label, coldest=True)
@@ -181,7 +181,7 @@ def _units(group: Rivals) -> Iterable[Block]:
         name: [found[1] for n in bridges if (found := glass.coldest(f"unit.{former}.n{n}"))]
         for name, glass in glasses.items()
     }
-    names = [f"{former if former == 'P' else 'Q'}{'⁰¹²³⁴⁵'[n]}" for n in bridges]
+    names = [f"{former if former == 'P' else 'Q'}{superscript(n)}" for n in bridges]
     yield Figure(
         bars(names, series, f"share of {former} (%)"),
         f"Share of {former} in {group.title} by number of bridging anions, with each potential",
