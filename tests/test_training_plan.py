@@ -57,6 +57,8 @@ def test_the_plans_of_the_shipped_potentials_are_sound():
     plan, trainings = read_plan(folder / "plan.yaml")
     assert {model.name: model.members for model in plan.models} == {"napos-deepmd": 4, "napos-mace": 2}
     assert [training.config["seed"] for training in trainings] == [1, 2, 3, 4, 1, 2]
+    splits = [yaml.safe_load((folder / model.name / "config.yaml").read_text())["split"] for model in plan.models]
+    assert splits[0] == splits[1], "both shipped potentials are tested on the same frames"
     plan, trainings = read_plan(folder / "first-stage/plan.yaml")
     assert [model.members for model in plan.models] == [4, 2]
     plan, trainings = read_plan(folder / "transfer.yaml")

@@ -24,7 +24,8 @@ def list_potentials(as_json: Json = False) -> None:
 
     found = available_potentials()
     if as_json:
-        print_json([{"name": p.name, "backend": p.backend, "elements": p.elements, "folder": p.folder} for p in found])
+        keys = ("name", "backend", "elements", "folder")
+        print_json([{key: getattr(p, key) for key in keys} | {"version": p.card.version} for p in found])
         return
     rows = [
         (p.name, p.card.version or "-", p.backend, " ".join(p.elements), f"{p.cutoff:g}", p.card.description)
