@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from napos_lmp.report.collect import Glass, StudyView
 from napos_lmp.report.figures.overview import against, bars, drawable
 from napos_lmp.report.figures.transport import arrhenius
-from napos_lmp.report.glass import USUAL_BRIDGES, former_of, occurs
+from napos_lmp.report.glass import bridges_shown, former_of, unit_name
 from napos_lmp.report.html import Block, Figure, Section, Text, subscripted
 from napos_lmp.report.numbers import Number
 from napos_lmp.report.temperature import arrhenius_line, valued_points
@@ -49,10 +49,10 @@ def _units(study: StudyView) -> Iterable[Block]:
     if not 1 < len(glasses) <= _MOST_BAR_GROUPS or len(formers) != 1:
         return
     former = formers.pop() or ""
-    numbers = [n for n in range(6) if n <= USUAL_BRIDGES or any(occurs(glass, former, n) for glass in glasses)]
+    numbers = bridges_shown(glasses)
     keys = [f"unit.{former}.n{n}" for n in numbers]
     series = {subscripted(glass.label): [_coldest(glass, key, "%") for key in keys] for glass in glasses}
-    names = [f"{former if former == 'P' else 'Q'}{'⁰¹²³⁴⁵'[int(key[-1])]}" for key in keys]
+    names = [unit_name(former, n) for n in numbers]
     yield Figure(
         bars(names, series, f"share of {former} (%)"),
         f"Share of {former} by number of bridging anions in each glass",

@@ -13,9 +13,9 @@ from napos_lmp.report.convergence import convergence_section
 from napos_lmp.report.distrust import caveats
 from napos_lmp.report.experiment import experiment_section
 from napos_lmp.report.extrapolation import deviation_blocks
-from napos_lmp.report.glass import USUAL_BRIDGES, former_of, glass_section, occurs
+from napos_lmp.report.glass import bridges_shown, former_of, glass_section, unit_name
 from napos_lmp.report.html import Block, Card, CardItem, Cards, Caveat, Caveats, Page, Section, Tabular, Text
-from napos_lmp.report.numbers import Cell, Number, Table, superscript
+from napos_lmp.report.numbers import Cell, Number, Table
 from napos_lmp.report.potentials import potentials_section
 from napos_lmp.report.provenance import exact, provenance
 from napos_lmp.report.quench_rate import quench_rate_section
@@ -209,9 +209,7 @@ def _references(glass: Glass) -> tuple[Cell, Cell]:
 
 def _unit_table(study: StudyView) -> Table:
     rows: list[tuple[Cell, ...]] = []
-    present = [
-        n for n in range(6) if n <= USUAL_BRIDGES or any(occurs(g, former_of(g) or "", n) for g in study.glasses)
-    ]
+    present = bridges_shown(study.glasses)
     for glass in study.glasses:
         former = former_of(glass)
         found = glass.coldest(f"unit.{former}.n0") if former else None
@@ -219,8 +217,7 @@ def _unit_table(study: StudyView) -> Table:
             cells = [glass.coldest_number(f"unit.{former}.n{n}", "%") for n in present]
             rows.append((glass.label, exact(found[0], "K"), *cells))
     former_name = _common_former(study)
-    letter = "P" if former_name == "P" else "Q"
-    columns = ("Glass", "At", *(f"{letter}{superscript(n)}" for n in present))
+    columns = ("Glass", "At", *(unit_name(former_name, n) for n in present))
     caption = f"Network units: share of {former_name} with n bridging anions"
     return Table("units", caption, columns, tuple(rows))
 

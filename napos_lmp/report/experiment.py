@@ -16,8 +16,9 @@ from napos_lmp.experiment import (
     references_for,
 )
 from napos_lmp.report.collect import Glass, StudyView
+from napos_lmp.report.glass import unit_name
 from napos_lmp.report.html import Block, Section, Tabular, Text
-from napos_lmp.report.numbers import Cell, Number, Table, superscript
+from napos_lmp.report.numbers import Cell, Number, Table
 from napos_lmp.report.temperature import activation_energy, conductivity_at
 
 _SAME_CONDUCTIVITY_TEMPERATURE = 1.0
@@ -155,8 +156,7 @@ def _name(glass: Glass, reference: Reference) -> str:
         return _LABELS[kind]
     if kind == "unit":
         former, _, bridges = rest.partition(".n")
-        letter = "P" if former == "P" else "Q"
-        return f"{letter}{superscript(int(bridges))}, share of {former}"
+        return f"{unit_name(former, int(bridges))}, share of {former}"
     key = _own_key(glass, reference.key)
     found = next((m.quantity.label for m in glass.measurements(key) if m.quantity.label), "")
     return found[:1].upper() + found[1:] if found else reference.key

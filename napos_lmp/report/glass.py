@@ -26,7 +26,7 @@ from napos_lmp.report.vibrations import rotation_blocks, vibration_blocks
 
 _MOST_SEEDS = 5
 _LEAST_SHARE = 0.5
-USUAL_BRIDGES = 3
+_USUAL_BRIDGES = 3
 _BOOKKEEPING = {
     "expected_mean_n": "Expected from the composition of the cell",
     "deviation.homopolar": "Change by bonds between formers",
@@ -51,10 +51,20 @@ def former_of(glass: Glass) -> str | None:
     return "P" if "P" in present else present[0] if present else None
 
 
-def occurs(glass: Glass, former: str, bridges: int) -> bool:
-    """Whether any former has that many bridging anions, at the lowest temperature."""
-    found = glass.coldest(f"unit.{former}.n{bridges}")
-    return bool(found and found[1].value)
+def unit_name(former: str, bridges: int) -> str:
+    """P with two bridging anions is P², any other former Q²."""
+    return f"{'P' if former == 'P' else 'Q'}{superscript(bridges)}"
+
+
+def bridges_shown(glasses: Iterable[Glass]) -> list[int]:
+    """Numbers of bridging anions to list: up to three, and any that a former has at the lowest temperature."""
+    shown = set(range(_USUAL_BRIDGES + 1))
+    for glass in glasses:
+        for key in glass.keys(f"unit.{former_of(glass)}.n"):
+            found = glass.coldest(key)
+            if found and found[1].value:
+                shown.add(_bridges(key))
+    return sorted(shown)
 
 
 def glass_section(glass: Glass) -> Section:
@@ -194,10 +204,10 @@ def _network(glass: Glass, temperature: float) -> Iterable[Block]:
     if former is None:
         return
     numbers_of = {key: glass.number(key, temperature) for key in glass.keys(f"unit.{former}.n")}
-    units = [key for key, number in numbers_of.items() if number.value or _bridges(key) <= USUAL_BRIDGES]
+    units = [key for key, number in numbers_of.items() if number.value or _bridges(key) <= _USUAL_BRIDGES]
     if units:
         numbers = [numbers_of[key] for key in units]
-        names = [f"{former if former == 'P' else 'Q'}{superscript(_bridges(key))}" for key in units]
+        names = [unit_name(former, _bridges(key)) for key in units]
         yield Figure(
             bars(names, {subscripted(glass.label): numbers}, f"share of {former} (%)"),
             f"Share of {former} by number of bridging anions in {glass.label}",

@@ -9,9 +9,9 @@ from typing import Any
 from napos_lmp.report.collect import Glass, StudyView
 from napos_lmp.report.figures.overview import bars
 from napos_lmp.report.figures.structure import PairCurve, pair_overlays
-from napos_lmp.report.glass import USUAL_BRIDGES, coldest_with, former_of, occurs
+from napos_lmp.report.glass import bridges_shown, coldest_with, former_of, unit_name
 from napos_lmp.report.html import Block, Figure, Heading, Section, Tabular, Text, subscripted
-from napos_lmp.report.numbers import INPUT, Cell, Number, Table, superscript
+from napos_lmp.report.numbers import INPUT, Cell, Number, Table
 from napos_lmp.report.provenance import exact
 from napos_lmp.report.temperature import activation_energy
 
@@ -98,10 +98,8 @@ def _rows(group: Rivals) -> Iterable[tuple[Cell, ...]]:
     former = next((f for glass in glasses if (f := former_of(glass))), None)
     cold = [("density", "Density")]
     if former:
-        letter = former if former == "P" else "Q"
-        bridges = [n for n in range(6) if n <= USUAL_BRIDGES or any(occurs(glass, former, n) for glass in glasses)]
         cold.append((f"four_coordinate.{former}", f"{former} with four S/O"))
-        cold.extend((f"unit.{former}.n{n}", f"{letter}{superscript(n)}") for n in bridges)
+        cold.extend((f"unit.{former}.n{n}", unit_name(former, n)) for n in bridges_shown(glasses))
         cold.append(("mean_n", "Mean n"))
     for key, label in cold:
         yield from _row(group, key, label, coldest=True)
@@ -176,12 +174,12 @@ def _units(group: Rivals) -> Iterable[Block]:
     glasses = {name: g for name, g in group.glasses.items() if g.temperatures(f"unit.{former}.n0")}
     if len(glasses) < 2:
         return
-    bridges = [n for n in range(6) if n <= USUAL_BRIDGES or any(occurs(g, former, n) for g in glasses.values())]
+    bridges = bridges_shown(glasses.values())
     series = {
         name: [found[1] for n in bridges if (found := glass.coldest(f"unit.{former}.n{n}"))]
         for name, glass in glasses.items()
     }
-    names = [f"{former if former == 'P' else 'Q'}{superscript(n)}" for n in bridges]
+    names = [unit_name(former, n) for n in bridges]
     yield Figure(
         bars(names, series, f"share of {former} (%)"),
         f"Share of {former} in {group.title} by number of bridging anions, with each potential",
