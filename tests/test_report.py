@@ -264,26 +264,25 @@ class TestContent:
             assert part in text
 
 
-def with_shares(study: Path, copy: Path, shares: dict[str, float]) -> Path:
-    """Na3PS4 of the study, with shares (%) that its first replica alone has."""
+def with_share(study: Path, copy: Path, key: str, value: float) -> Path:
+    """Na3PS4 of the study, with a share (%) that its first replica alone has."""
     shutil.copytree(study / "Na3PS4", copy)
     path = copy / "seed-1" / "melt-quench" / "analysis" / "analysis.json"
     content = json.loads(path.read_text())
-    for key, value in shares.items():
-        content["stages"][-1]["quantities"].append({"key": key, "label": key, "unit": "%", "value": value})
+    content["stages"][-1]["quantities"].append({"key": key, "label": key, "unit": "%", "value": value})
     path.write_text(json.dumps(content))
     return copy
 
 
 class TestGrouping:
     def test_shell_that_a_replica_lacks_counts_as_zero_there(self, study, tmp_path):
-        copy = with_shares(study, tmp_path / "study", {"shell.P.PS3": 10.0})
+        copy = with_share(study, tmp_path / "study", "shell.P.PS3", 10.0)
         (glass,) = collect_study(copy).glasses
         assert [m.number.value for m in glass.measurements("shell.P.PS3") if m.temperature == 300] == [10.0, 0.0]
         assert glass.number("shell.P.PS3", 300).value == 5.0
 
     def test_collapsed_glass_with_a_dozen_bridges_has_its_report(self, study, tmp_path):
-        copy = with_shares(study, tmp_path / "study", {"unit.P.n12": 6.0})
+        copy = with_share(study, tmp_path / "study", "unit.P.n12", 6.0)
         heads = re.findall(r"<th[^>]*>(P[⁰¹²³]+)<", write_report(copy).read_text(encoding="utf-8"))
         assert heads == ["P⁰", "P¹", "P²", "P³", "P¹²"]
 

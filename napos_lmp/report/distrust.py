@@ -9,6 +9,7 @@ from typing import Any
 from napos_lmp.report.collect import DeckView, Glass, StudyView
 from napos_lmp.report.extrapolation import extrapolation_caveat
 from napos_lmp.report.html import Caveat
+from napos_lmp.report.numbers import superscript
 from napos_lmp.structure import estimate_density
 
 EXPERIMENTAL_QUENCH = 1.0
@@ -158,9 +159,9 @@ def _quench(study: StudyView) -> Caveat | None:
     if not rates:
         return None
     span = f"{rates[0]:g}" if len(rates) == 1 else f"{rates[0]:g} to {rates[-1]:g}"
-    factor = rates[0] * _PS_PER_S / EXPERIMENTAL_QUENCH
+    power = round(math.log10(rates[0] * _PS_PER_S / EXPERIMENTAL_QUENCH))
     text = (
-        f"The melts were cooled at {span} K/ps, about 10{_exponent(factor)} times faster than a glass in the "
+        f"The melts were cooled at {span} K/ps, about 10{superscript(power)} times faster than a glass in the "
         f"laboratory (about {EXPERIMENTAL_QUENCH:g} K/s). Such a glass is frozen in at a higher fictive temperature: "
         "expect more disproportionation, more defects and too high a conductivity."
     )
@@ -283,7 +284,3 @@ def _share(counts: dict[str, int]) -> str:
 
 def _count(number: int, what: str) -> str:
     return f"{number} {what}{'' if number == 1 else 's'}"
-
-
-def _exponent(factor: float) -> str:
-    return str(round(math.log10(factor))).translate(str.maketrans("0123456789", "⁰¹²³⁴⁵⁶⁷⁸⁹"))

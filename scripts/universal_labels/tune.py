@@ -121,15 +121,12 @@ def tune(
             with torch.no_grad():
                 for average, weight in zip(averages, weights, strict=True):
                     average.lerp_(weight, 1 - share)
-        now = {"model": model.state_dict(), "optimiser": optimiser.state_dict(), "averages": averages}
-        save({**now, "epoch": epoch + 1, "step": step}, state)
         exchange(weights, averages)
         report(f"epoch {epoch + 1}", model, validation)
-        save(
-            {"model": model.state_dict(), "constants_eV": {name: float(value) for name, value in constants.items()}},
-            tuned,
-        )
+        save({"model": model.state_dict(), "constants_eV": constants}, tuned)
         exchange(weights, averages)
+        now = {"model": model.state_dict(), "optimiser": optimiser.state_dict(), "averages": averages}
+        save({**now, "epoch": epoch + 1, "step": step}, state)
 
 
 def exchange(weights: list[torch.Tensor], averages: list[torch.Tensor]) -> None:
