@@ -28,7 +28,7 @@ from napos_lmp.training.plan import UNCHANGED
 from napos_lmp.training.prediction import Prediction
 from napos_lmp.training.progress import named_progress_bars
 
-START = Path(__file__).parents[1] / "potentials/first-stage/napos-deepmd-1.pth"
+START = Path(__file__).parents[1] / "potentials/first-stage/universal-deepmd.pth"
 LIKE_START = {
     "descriptor": "dpa1", "cutoff_A": 6.0, "smooth_from_A": 2.0, "embedding": [16, 32, 64], "axis": 12,
     "fitting": [128, 128, 128], "neighbours": 92,

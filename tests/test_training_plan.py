@@ -59,16 +59,18 @@ def test_the_plans_of_the_shipped_potentials_are_sound():
     assert [training.config["seed"] for training in trainings] == [1, 2, 3, 4, 1, 2]
     splits = [yaml.safe_load((folder / model.name / "config.yaml").read_text())["split"] for model in plan.models]
     assert splits[0] == splits[1], "both shipped potentials are tested on the same frames"
-    plan, trainings = read_plan(folder / "first-stage/plan.yaml")
-    assert [model.members for model in plan.models] == [4, 2]
+    first = [read_plan(folder / "first-stage" / name)[0].models for name in ("wide.yaml", "plan.yaml")]
+    assert [(model.family, model.members) for models in first for model in models] == [
+        ("deepmd", 1), ("deepmd", 3), ("mace", 2),
+    ]  # fmt: skip
     plan, trainings = read_plan(folder / "transfer.yaml")
-    assert len(trainings) == 14
+    assert len(trainings) == 16
     frames = read_frames([folder / "data/napos_dft.extxyz.gz"], plan.elements, plan.split.by, plan.force_cap_eV_A)
     shown = [
         len(split_frames(frames.frames, Split(**plan.split.model_dump() | model.split))["train"])
         for model in plan.models
     ]
-    assert shown[:7] == shown[7:]
+    assert shown[:8] == shown[8:]
     assert min(shown) >= 10
 
 
